@@ -1,0 +1,7 @@
+export CGO_ENABLED ?= 0
+
+.PHONY: build test
+build:
+	go build -trimpath -o p3 ./cmd/p3
+test:
+	go test ./...

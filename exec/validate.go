@@ -1,0 +1,106 @@
+package exec
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unicode/utf8"
+)
+
+// Bounds of a manifest that a stranger sends.
+const (
+	MaxArgs    = 1024
+	MaxFiles   = 4096
+	MaxMemory  = 4 << 30
+	MaxReplica = 7
+	MaxOutput  = 1 << 30
+	MaxProgram = 64 << 20 // bytes of a module
+)
+
+// Validate reports the first field that cannot be right.
+func (m Manifest) Validate() error {
+	switch {
+	case m.Version != 1:
+		return fmt.Errorf("manifest version %d: this p3 knows version 1; update p3", m.Version)
+	case m.Kind != KindMap:
+		return fmt.Errorf("kind %q: this p3 knows %q", m.Kind, KindMap)
+	case m.Engine != EngineWASM:
+		return fmt.Errorf("engine %q: this p3 knows %q", m.Engine, EngineWASM)
+	case m.Each != EachLines && m.Each != EachFiles && m.Each != EachRange:
+		return fmt.Errorf("each %q: use %s, %s or %s", m.Each, EachLines, EachFiles, EachRange)
+	case len(m.Name) > 64 || !utf8.ValidString(m.Name):
+		return fmt.Errorf("name longer than 64 bytes")
+	case m.Program.Size <= 0 || m.Program.Size > MaxProgram:
+		return fmt.Errorf("program of %d bytes: at most %d", m.Program.Size, MaxProgram)
+	case len(m.Args) > MaxArgs || len(m.Env) > MaxArgs:
+		return fmt.Errorf("more than %d arguments or variables", MaxArgs)
+	case len(m.Data) > MaxFiles:
+		return fmt.Errorf("more than %d data files", MaxFiles)
+	case m.Limits.Fuel == 0 || m.Limits.Fuel > 1<<60:
+		return fmt.Errorf("fuel limit %d: give a number from 1 to 2^60", m.Limits.Fuel)
+	case m.Limits.Memory < 64<<10 || m.Limits.Memory > MaxMemory:
+		return fmt.Errorf("memory limit %d bytes: give 64 KiB to 4 GiB", m.Limits.Memory)
+	case m.Limits.WallMs <= 0 || m.Limits.WallMs > 7*24*3600*1000:
+		return fmt.Errorf("time limit %d ms: give 1 ms to 7 days", m.Limits.WallMs)
+	case m.Limits.Output <= 0 || m.Limits.Output > MaxOutput:
+		return fmt.Errorf("output limit %d bytes: give 1 byte to 1 GiB", m.Limits.Output)
+	case m.Verify < 1 || m.Verify > MaxReplica:
+		return fmt.Errorf("verify %d: give 1 (no voting) to %d", m.Verify, MaxReplica)
+	case m.Budget <= 0:
+		return fmt.Errorf("budget %s: give an amount above zero", m.Budget)
+	case m.Retries < 0 || m.Retries > 100:
+		return fmt.Errorf("retries %d: give 0 to 100", m.Retries)
+	case len(m.Need) > 1024:
+		return fmt.Errorf("need expression longer than 1024 bytes")
+	case len(m.Nonce) != 16:
+		return fmt.Errorf("nonce of %d bytes, want 16", len(m.Nonce))
+	}
+	for _, kv := range m.Env {
+		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" || strings.ContainsRune(kv, 0) {
+			return fmt.Errorf("environment %q: write NAME=value", kv)
+		}
+	}
+	for _, a := range m.Args {
+		if strings.ContainsRune(a, 0) {
+			return fmt.Errorf("argument %q holds a zero byte", a)
+		}
+	}
+	return ValidFiles(m.Data)
+}
+
+// ValidFiles checks names and sizes of a list of files that a stranger sent.
+func ValidFiles(files []File) error {
+	if len(files) > MaxFiles {
+		return fmt.Errorf("%d files, at most %d", len(files), MaxFiles)
+	}
+	seen := make(map[string]bool, len(files))
+	for _, f := range files {
+		if !ValidName(f.Name) {
+			return fmt.Errorf("file name %q: use a relative path without . or ..", f.Name)
+		}
+		if f.Size < 0 || seen[f.Name] {
+			return fmt.Errorf("file %q is there twice or has a negative size", f.Name)
+		}
+		seen[f.Name] = true
+	}
+	return nil
+}
+
+// ValidName reports whether name may appear below a guest folder: a clean relative slash
+// path of at most 512 bytes, no control characters, no backslash or colon (Windows).
+func ValidName(name string) bool {
+	if name == "" || len(name) > 512 || name == "." || !utf8.ValidString(name) ||
+		path.IsAbs(name) || path.Clean(name) != name || name == ".." || strings.HasPrefix(name, "../") {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == ':' })
+}
+
+// ExpandArgs replaces "{}" in the job's arguments by the unit's text.
+func ExpandArgs(args []string, text string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		out[i] = strings.ReplaceAll(a, "{}", text)
+	}
+	return out
+}

@@ -1,0 +1,216 @@
+package node
+
+import (
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// Status is a node at one moment.
+type Status struct {
+	Schema   string         `json:"schema"` // "p3.status/v1"
+	Version  string         `json:"version"`
+	PID      int            `json:"pid"`
+	Peer     string         `json:"peer"` // libp2p peer ID
+	Account  ledger.Account `json:"account"`
+	Network  ledger.Network `json:"network"`
+	NetName  string         `json:"network_name"`
+	Addrs    []string       `json:"addrs"` // multiaddrs we listen on
+	Started  time.Time      `json:"started"`
+	Peers    int            `json:"peers"`
+	Offers   int            `json:"offers"` // offers known
+	Balance  Balance        `json:"balance"`
+	Host     HostStatus     `json:"host"`
+	Jobs     []Job          `json:"jobs"`                // newest first, at most 50
+	Guests   []Guest        `json:"guests"`              // units running here for others
+	ReadOnly string         `json:"read_only,omitempty"` // why the ledger signs nothing; "" = it signs
+}
+
+// HostStatus is the provider side.
+type HostStatus struct {
+	Donating    bool          `json:"donating"`
+	Accepts     bool          `json:"accepts"` // would take a unit now
+	Why         string        `json:"why"`     // one sentence, always set
+	PausedUntil time.Time     `json:"paused_until,omitzero"`
+	Capacity    exec.Capacity `json:"capacity"`
+	Price       ledger.Price  `json:"price"`
+	Busy        int           `json:"busy"` // slots in use
+	UnitsDone   uint64        `json:"units_done"`
+	FuelDone    ledger.Fuel   `json:"fuel_done"`
+	CPUPercent  float64       `json:"cpu_percent"` // of the whole machine
+	MemUsed     int64         `json:"mem_used"`    // bytes, machine
+	MemTotal    int64         `json:"mem_total"`
+}
+
+// A Guest is a stranger's unit running on this machine.
+type Guest struct {
+	Job     exec.JobID     `json:"job"`
+	Name    string         `json:"name"`
+	Unit    uint64         `json:"unit"`
+	For     ledger.Account `json:"for"`
+	Started time.Time      `json:"started"`
+}
+
+// Balance is an account's position in µcr.
+type Balance struct {
+	Granted ledger.Credits `json:"granted_ucr"`
+	Earned  ledger.Credits `json:"earned_ucr"`
+	Spent   ledger.Credits `json:"spent_ucr"`
+	Locked  ledger.Credits `json:"locked_ucr"`
+	Net     ledger.Credits `json:"net_ucr"`  // granted + earned - spent
+	Free    ledger.Credits `json:"free_ucr"` // what may still be locked: net - locked + floor
+	Floor   ledger.Credits `json:"floor_ucr"`
+}
+
+// JobState is where a job stands.
+type JobState string
+
+// States of a job.
+const (
+	JobRunning   JobState = "running"
+	JobWaiting   JobState = "waiting" // no provider at the moment; Why says the reason
+	JobDone      JobState = "done"
+	JobFailed    JobState = "failed" // ended, but some units failed
+	JobCancelled JobState = "cancelled"
+)
+
+// A Job as its owner sees it.
+type Job struct {
+	ID       exec.JobID     `json:"id"`
+	Name     string         `json:"name"`
+	State    JobState       `json:"state"`
+	Why      string         `json:"why,omitempty"`
+	Created  time.Time      `json:"created"`
+	Ended    time.Time      `json:"ended,omitzero"`
+	Units    uint64         `json:"units"`  // known so far
+	Closed   bool           `json:"closed"` // no further input will come
+	Done     uint64         `json:"done"`   // with an accepted result, failed ones included
+	Failed   uint64         `json:"failed"` // program failed or no host could run it
+	Running  uint64         `json:"running"`
+	Spent    ledger.Credits `json:"spent_ucr"`
+	Budget   ledger.Credits `json:"budget_ucr"`
+	Verify   int            `json:"verify"`
+	Disputes uint64         `json:"disputes"` // replicas that were outvoted
+	Peers    []JobPeer      `json:"peers,omitempty"`
+}
+
+// A JobPeer is one provider's part in a job.
+type JobPeer struct {
+	Peer    string         `json:"peer"`
+	Account ledger.Account `json:"account"`
+	Name    string         `json:"name"`
+	State   string         `json:"state"` // "leased", "lost", "refused", "done", "bad"
+	Why     string         `json:"why,omitempty"`
+	Done    uint64         `json:"done"` // units of its that were accepted
+	Failed  uint64         `json:"failed"`
+	Running int            `json:"running"`
+	Paid    ledger.Credits `json:"paid_ucr"`
+	RTTMs   float64        `json:"rtt_ms"`
+}
+
+// UnitState is one cell of the unit grid.
+type UnitState byte
+
+// States of a unit, as the letters the grid shows.
+const (
+	UnitWaiting UnitState = '.'
+	UnitRunning UnitState = '>'
+	UnitRetry   UnitState = 'r'
+	UnitDone    UnitState = '#'
+	UnitFailed  UnitState = 'x'
+)
+
+// A UnitResult is one finished unit. Stdout and Stderr are base64 in JSON.
+type UnitResult struct {
+	Unit   uint64         `json:"unit"`
+	Result exec.Result    `json:"result"`
+	Error  string         `json:"error,omitempty"` // why there is no result, when no host could give one
+	Hosts  []string       `json:"hosts"`           // names of the peers that agreed
+	Cost   ledger.Credits `json:"cost_ucr"`
+	Tries  int            `json:"tries"`
+}
+
+// An Offer as browsers see it.
+type Offer struct {
+	Peer     string         `json:"peer"`
+	Name     string         `json:"name"` // what the provider calls itself, unverified
+	Account  ledger.Account `json:"account"`
+	Capacity exec.Capacity  `json:"capacity"`
+	Price    ledger.Price   `json:"price"`
+	Free     int            `json:"free"`   // slots free when it was signed
+	RTTMs    float64        `json:"rtt_ms"` // 0 = unknown
+	Signed   time.Time      `json:"signed"`
+	Expires  time.Time      `json:"expires"`
+	Done     uint64         `json:"done"` // units it did for us that were accepted
+	Failed   uint64         `json:"failed"`
+	Score    float64        `json:"score"` // 0..1, higher is better, as market.Match ranks it for a default job
+	Self     bool           `json:"self,omitempty"`
+}
+
+// A Peer is somebody we are connected to.
+type Peer struct {
+	ID      string         `json:"id"`
+	Name    string         `json:"name"`
+	Account ledger.Account `json:"account,omitzero"` // zero until its binding is known
+	Addrs   []string       `json:"addrs"`
+	Relayed bool           `json:"relayed"`
+	RTTMs   float64        `json:"rtt_ms"`
+	Agent   string         `json:"agent"`
+	Since   time.Time      `json:"since"`
+}
+
+// A Receipt as people see it: one lease, with both signatures.
+type Receipt struct {
+	ID       ledger.Digest  `json:"id"` // digest of the LOCK
+	Job      ledger.Digest  `json:"job"`
+	Payer    ledger.Account `json:"payer"`
+	Payee    ledger.Account `json:"payee"`
+	Locked   ledger.Credits `json:"locked_ucr"`
+	Paid     ledger.Credits `json:"paid_ucr"`
+	Fuel     ledger.Fuel    `json:"fuel"`
+	Units    uint32         `json:"units"`
+	State    string         `json:"state"` // "open", "settled" (payer signed), "complete" (both signed), "claimed" (payee took the voucher), "expired"
+	Time     time.Time      `json:"time"`
+	Verified bool           `json:"verified"`
+	Problem  string         `json:"problem,omitempty"`
+}
+
+// An Event is one line of the node's diary.
+type Event struct {
+	Seq   uint64    `json:"seq"`
+	Time  time.Time `json:"time"`
+	Level string    `json:"level"` // "ok", "info", "warn", "error"
+	Kind  string    `json:"kind"`  // "peer", "job", "unit", "credit", "host", "node"
+	Job   string    `json:"job,omitempty"`
+	Peer  string    `json:"peer,omitempty"`
+	Text  string    `json:"text"`
+}
+
+// An Update is one message of the watch stream: the state first, then changes. Fields that did
+// not change are absent.
+type Update struct {
+	Status *Status `json:"status,omitempty"`
+	Events []Event `json:"events,omitempty"`
+}
+
+// A Problem is an error as it crosses the local API. Code is stable.
+type Problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"` // what to do next
+}
+
+func (p *Problem) Error() string { return p.Message }
+
+// Codes of a Problem.
+const (
+	CodeUsage    = "usage"       // exit 2
+	CodeDenied   = "not_allowed" // exit 4
+	CodeNoNode   = "node_down"   // exit 5
+	CodeNoCredit = "no_credit"   // exit 6
+	CodeNoOffers = "no_offers"   // exit 7
+	CodeTimeout  = "timed_out"   // exit 8
+	CodeNotFound = "not_found"   // exit 1
+	CodeInternal = "internal"    // exit 1
+)
