@@ -2,6 +2,6 @@ export CGO_ENABLED ?= 0
 
 .PHONY: build test
 build:
-	go build -trimpath -o p3 ./cmd/p3
+	go build -o p3 ./cmd/p3
 test:
 	go test ./...
