@@ -116,14 +116,14 @@ func (c Credits) Add(b Credits) (Credits, error) {
 }
 
 // A Price is what fuel costs: Num micro-credits for every Den fuel.
-// Offers use Den = PriceFuel, so Num is µcr per 10^6 fuel.
+// Offers use Den = PriceFuel, so Num is µcr per 10^12 fuel ("cr/Tfuel" on screens).
 type Price struct {
 	Num uint64 `cbor:"1,keyasint" json:"num"`
 	Den uint64 `cbor:"2,keyasint" json:"den"`
 }
 
-// PriceFuel is the fuel that an offer's price is stated for.
-const PriceFuel = 1_000_000
+// PriceFuel is the fuel that an offer's price is stated for: one Tfuel, minutes of one core.
+const PriceFuel = 1_000_000_000_000
 
 // Cost is ceil(fuel × Num / Den), computed in 128 bits and rounded once, up.
 // It fails with ErrOverflow when Den is zero or the result exceeds MaxCredits.
