@@ -1,0 +1,76 @@
+package node
+
+import (
+	"net/url"
+	"strings"
+)
+
+// A Call is one row of the local API, as net/http.ServeMux reads it: a method and a path.
+// Client and node/localapi share this table, so that neither can speak what the other
+// does not know. docs/local-api.md tells the bodies.
+type Call string
+
+// The calls.
+const (
+	CallStatus      Call = "GET /v1/status"
+	CallWatch       Call = "GET /v1/watch"
+	CallOffers      Call = "GET /v1/offers"
+	CallPeers       Call = "GET /v1/peers"
+	CallPutBlob     Call = "PUT /v1/blobs"
+	CallGetBlob     Call = "GET /v1/blobs/{hash}"
+	CallSubmit      Call = "POST /v1/jobs"
+	CallJobs        Call = "GET /v1/jobs"
+	CallJob         Call = "GET /v1/jobs/{id}"
+	CallInputs      Call = "POST /v1/jobs/{id}/inputs"
+	CallCloseInputs Call = "POST /v1/jobs/{id}/close"
+	CallResults     Call = "GET /v1/jobs/{id}/results"
+	CallUnitStates  Call = "GET /v1/jobs/{id}/units"
+	CallUnit        Call = "GET /v1/jobs/{id}/units/{n}"
+	CallCancel      Call = "POST /v1/jobs/{id}/cancel"
+	CallBalance     Call = "GET /v1/credit/balance"
+	CallReceipts    Call = "GET /v1/credit/receipts"
+	CallReceipt     Call = "GET /v1/credit/receipts/{id}"
+	CallInvite      Call = "POST /v1/invite"
+	CallHost        Call = "POST /v1/host"
+	CallShutdown    Call = "POST /v1/shutdown"
+)
+
+// Bounds of what crosses the local API, in bytes.
+const (
+	MaxRequest = 1 << 20   // a JSON body that is not a stream
+	MaxInput   = 4 << 20   // one line of inputs
+	MaxReply   = 64 << 20  // a JSON reply that is not a stream, and one Update
+	MaxResult  = 256 << 20 // one line of results: a unit's stdout and stderr in base64
+)
+
+// MaxStates is the most unit states one CallUnitStates returns.
+const MaxStates = 1 << 20
+
+// ProblemTrailer is the HTTP trailer that carries a Problem, as JSON, when a stream of
+// JSON lines had to end early. A stream without it is complete.
+const ProblemTrailer = "P3-Problem"
+
+// A HostChange changes the provider side. A nil field stays as it is.
+type HostChange struct {
+	Donate  *bool  `json:"donate,omitempty"`
+	PauseMs *int64 `json:"pause_ms,omitempty"` // from now; 0 ends a pause
+}
+
+// Method is the HTTP method.
+func (c Call) Method() string { m, _, _ := strings.Cut(string(c), " "); return m }
+
+// path fills the wildcards of the call's path in order. len(args) must match.
+func (c Call) path(args ...string) string {
+	_, p, _ := strings.Cut(string(c), " ")
+	var b strings.Builder
+	for {
+		head, rest, found := strings.Cut(p, "{")
+		b.WriteString(head)
+		if !found {
+			return b.String()
+		}
+		_, p, _ = strings.Cut(rest, "}")
+		b.WriteString(url.PathEscape(args[0]))
+		args = args[1:]
+	}
+}

@@ -1,0 +1,57 @@
+package localapi
+
+import (
+	"context"
+	"io"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// A Backend is a node. It is safe for concurrent use. An id of a job is its full hex or any
+// unique prefix, with or without "j-". An error that is a *node.Problem reaches the caller
+// as it is; ledger.ErrNotFound and context.DeadlineExceeded are understood; any other
+// becomes node.CodeInternal with its text.
+type Backend interface {
+	Status(ctx context.Context) (node.Status, error)
+	// Watch calls yield with the full Status and up to 200 latest events, then with each
+	// change as it comes (the Handler coalesces), until ctx ends or yield fails. It returns
+	// only when it will not call yield again.
+	Watch(ctx context.Context, yield func(node.Update) error) error
+	Offers(ctx context.Context) ([]node.Offer, error)
+	Peers(ctx context.Context) ([]node.Peer, error)
+
+	// PutBlob reads r to its end. The file it returns has no name.
+	PutBlob(ctx context.Context, r io.Reader) (exec.File, error)
+	// GetBlob's second result is the size in bytes. The caller closes the reader.
+	GetBlob(ctx context.Context, hash ledger.Digest) (io.ReadCloser, int64, error)
+
+	// SubmitJob sets the manifest's account, nonce and creation time itself.
+	SubmitJob(ctx context.Context, m exec.Manifest) (node.Job, error)
+	Jobs(ctx context.Context) ([]node.Job, error) // newest first
+	Job(ctx context.Context, id string) (node.Job, error)
+	// AddInputs takes units at, at+1, … from next until it returns io.EOF, no faster than
+	// results are fetched, and returns the number of units known then. An error of next
+	// ends it and is returned; the units before it stay.
+	AddInputs(ctx context.Context, id string, at uint64, next func() (exec.Input, error)) (uint64, error)
+	CloseInputs(ctx context.Context, id string, units uint64) (node.Job, error)
+	// Results yields results in unit order from unit from on, waiting for those to come,
+	// until the job has ended or yield fails. It acknowledges every unit before from.
+	Results(ctx context.Context, id string, from uint64, yield func(node.UnitResult) error) error
+	// UnitStates returns one node.UnitState letter a unit, at most n (≤ node.MaxStates).
+	UnitStates(ctx context.Context, id string, from uint64, n int) (string, error)
+	Unit(ctx context.Context, id string, n uint64) (node.UnitResult, error)
+	CancelJob(ctx context.Context, id string) (node.Job, error)
+
+	Balance(ctx context.Context) (node.Balance, error)
+	Receipts(ctx context.Context, yield func(node.Receipt) error) error // newest first
+	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
+
+	Invite(ctx context.Context) (string, error)
+	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
+	// Shutdown begins to stop the node and returns at once, so that the reply still gets out.
+	Shutdown(ctx context.Context) error
+}
+
+var _ Backend = (*node.Client)(nil)
