@@ -45,23 +45,23 @@ func NewClient(socket string) *Client {
 }
 
 // Status returns the node's state now.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.fetch(ctx, CallStatus, nil, nil, &s)
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return fetch[Status](c, ctx, CallStatus, nil, nil)
 }
 
 // Offers returns the offers the node knows.
-func (c *Client) Offers(ctx context.Context) (o []Offer, err error) {
-	return o, c.fetch(ctx, CallOffers, nil, nil, &o)
+func (c *Client) Offers(ctx context.Context) ([]Offer, error) {
+	return fetch[[]Offer](c, ctx, CallOffers, nil, nil)
 }
 
 // Peers returns the peers the node is connected to.
-func (c *Client) Peers(ctx context.Context) (p []Peer, err error) {
-	return p, c.fetch(ctx, CallPeers, nil, nil, &p)
+func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
+	return fetch[[]Peer](c, ctx, CallPeers, nil, nil)
 }
 
 // PutBlob stores what r gives and returns its hash and size; the file has no name.
-func (c *Client) PutBlob(ctx context.Context, r io.Reader) (f exec.File, err error) {
-	return f, c.fetch(ctx, CallPutBlob, nil, io.NopCloser(r), &f)
+func (c *Client) PutBlob(ctx context.Context, r io.Reader) (exec.File, error) {
+	return fetch[exec.File](c, ctx, CallPutBlob, nil, io.NopCloser(r))
 }
 
 // GetBlob opens a blob and tells its size in bytes. The caller closes it. The bytes are
@@ -75,51 +75,50 @@ func (c *Client) GetBlob(ctx context.Context, hash ledger.Digest) (io.ReadCloser
 }
 
 // SubmitJob starts a job. The node sets account, nonce and creation time.
-func (c *Client) SubmitJob(ctx context.Context, m exec.Manifest) (j Job, err error) {
+func (c *Client) SubmitJob(ctx context.Context, m exec.Manifest) (Job, error) {
 	b, err := json.Marshal(m)
 	if err != nil {
-		return j, &Problem{Code: CodeUsage, Message: fmt.Sprintf("encode manifest: %v", err)}
+		return Job{}, &Problem{Code: CodeUsage, Message: fmt.Sprintf("encode manifest: %v", err)}
 	}
-	return j, c.fetch(ctx, CallSubmit, nil, bytes.NewReader(b), &j)
+	return fetch[Job](c, ctx, CallSubmit, nil, bytes.NewReader(b))
 }
 
 // Jobs returns this node's own jobs, newest first.
-func (c *Client) Jobs(ctx context.Context) (j []Job, err error) {
-	return j, c.fetch(ctx, CallJobs, nil, nil, &j)
+func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
+	return fetch[[]Job](c, ctx, CallJobs, nil, nil)
 }
 
 // Job returns one job; id is its full hex or any unique prefix, with or without "j-".
-func (c *Client) Job(ctx context.Context, id string) (j Job, err error) {
-	return j, c.fetch(ctx, CallJob, []string{id}, nil, &j)
+func (c *Client) Job(ctx context.Context, id string) (Job, error) {
+	return fetch[Job](c, ctx, CallJob, []string{id}, nil)
 }
 
 // CloseInputs says that the job has no further input after units.
-func (c *Client) CloseInputs(ctx context.Context, id string, units uint64) (j Job, err error) {
-	return j, c.fetchQuery(ctx, CallCloseInputs, []string{id}, num("units", units), nil, &j)
+func (c *Client) CloseInputs(ctx context.Context, id string, units uint64) (Job, error) {
+	return fetchQuery[Job](c, ctx, CallCloseInputs, []string{id}, num("units", units), nil)
 }
 
 // UnitStates returns one letter a unit, of at most n units from unit from on.
 func (c *Client) UnitStates(ctx context.Context, id string, from uint64, n int) (string, error) {
 	q := num("from", from)
 	q.Set("n", strconv.Itoa(n))
-	var r States
-	err := c.fetchQuery(ctx, CallUnitStates, []string{id}, q, nil, &r)
+	r, err := fetchQuery[States](c, ctx, CallUnitStates, []string{id}, q, nil)
 	return r.States, err
 }
 
 // Unit returns the result of one finished unit.
-func (c *Client) Unit(ctx context.Context, id string, n uint64) (u UnitResult, err error) {
-	return u, c.fetch(ctx, CallUnit, []string{id, strconv.FormatUint(n, 10)}, nil, &u)
+func (c *Client) Unit(ctx context.Context, id string, n uint64) (UnitResult, error) {
+	return fetch[UnitResult](c, ctx, CallUnit, []string{id, strconv.FormatUint(n, 10)}, nil)
 }
 
 // CancelJob ends a job; what is done stays done and paid.
-func (c *Client) CancelJob(ctx context.Context, id string) (j Job, err error) {
-	return j, c.fetch(ctx, CallCancel, []string{id}, nil, &j)
+func (c *Client) CancelJob(ctx context.Context, id string) (Job, error) {
+	return fetch[Job](c, ctx, CallCancel, []string{id}, nil)
 }
 
 // Balance returns the account's position.
-func (c *Client) Balance(ctx context.Context) (b Balance, err error) {
-	return b, c.fetch(ctx, CallBalance, nil, nil, &b)
+func (c *Client) Balance(ctx context.Context) (Balance, error) {
+	return fetch[Balance](c, ctx, CallBalance, nil, nil)
 }
 
 // ReceiptBytes returns the signed bytes of a receipt, as anyone can verify them.
@@ -134,42 +133,43 @@ func (c *Client) ReceiptBytes(ctx context.Context, id string) ([]byte, error) {
 
 // Invite returns a one-line invitation to this network.
 func (c *Client) Invite(ctx context.Context) (string, error) {
-	var r Invitation
-	err := c.fetch(ctx, CallInvite, nil, nil, &r)
+	r, err := fetch[Invitation](c, ctx, CallInvite, nil, nil)
 	return r.Invite, err
 }
 
 // SetHost changes the provider side and returns how it stands then.
-func (c *Client) SetHost(ctx context.Context, h HostChange) (s HostStatus, err error) {
+func (c *Client) SetHost(ctx context.Context, h HostChange) (HostStatus, error) {
 	b, _ := json.Marshal(h) // a bool and a number cannot fail
-	return s, c.fetch(ctx, CallHost, nil, bytes.NewReader(b), &s)
+	return fetch[HostStatus](c, ctx, CallHost, nil, bytes.NewReader(b))
 }
 
 // Shutdown asks the node to stop in order. It has not stopped yet when Shutdown returns.
 func (c *Client) Shutdown(ctx context.Context) error {
-	return c.fetch(ctx, CallShutdown, nil, nil, &struct{}{})
+	_, err := fetch[struct{}](c, ctx, CallShutdown, nil, nil)
+	return err
 }
 
 func num(name string, v uint64) url.Values {
 	return url.Values{name: {strconv.FormatUint(v, 10)}}
 }
 
-func (c *Client) fetch(ctx context.Context, call Call, args []string, body io.Reader, into any) error {
-	return c.fetchQuery(ctx, call, args, nil, body, into)
+func fetch[T any](c *Client, ctx context.Context, call Call, args []string, body io.Reader) (T, error) {
+	return fetchQuery[T](c, ctx, call, args, nil, body)
 }
 
 // fetchQuery makes a call whose reply is one JSON value.
-func (c *Client) fetchQuery(ctx context.Context, call Call, args []string, q url.Values, body io.Reader, into any) error {
+func fetchQuery[T any](c *Client, ctx context.Context, call Call, args []string, q url.Values, body io.Reader) (v T, err error) {
 	resp, err := c.open(ctx, call, args, q, body)
 	if err != nil {
-		return err
+		return v, err
 	}
 	defer resp.Body.Close()
 	b, err := c.readAll(ctx, resp.Body)
 	if err != nil {
-		return err
+		return v, err
 	}
-	return decodeReply(b, into)
+	err = decodeReply(b, &v)
+	return v, err
 }
 
 // open makes a call and returns its answer, whose body the caller closes, once the node

@@ -134,8 +134,7 @@ func trailerProblem(resp *http.Response) error {
 // running in another goroutine for one last time.
 func (c *Client) AddInputs(ctx context.Context, id string, at uint64, next func() (exec.Input, error)) (uint64, error) {
 	body := &inputBody{next: next, failed: make(chan error, 1)}
-	var r Units
-	err := c.fetchQuery(ctx, CallInputs, []string{id}, num("at", at), body, &r)
+	r, err := fetchQuery[Units](c, ctx, CallInputs, []string{id}, num("at", at), body)
 	select {
 	case mine := <-body.failed:
 		return 0, mine

@@ -1,0 +1,416 @@
+package nodetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// Window is how many units may be in a job without their results having been fetched.
+const Window = 4
+
+// A State is all that a Node says of itself. Status carries no jobs; they are added.
+type State struct {
+	Status   node.Status
+	Offers   []node.Offer
+	Peers    []node.Peer
+	Jobs     []node.Job // newest first
+	Units    map[exec.JobID][]node.UnitState
+	Results  map[exec.JobID]map[uint64]node.UnitResult
+	Receipts []node.Receipt
+	Events   []node.Event
+	Blobs    map[ledger.Digest][]byte
+	Stopped  bool // Shutdown was called
+}
+
+// A Node is a node in memory.
+type Node struct {
+	mu      sync.Mutex // guards all below
+	s       State
+	acked   map[exec.JobID]uint64 // units whose results have been fetched
+	changed chan struct{}         // closed and replaced at every change
+}
+
+// New returns a node with the given state.
+func New(s State) *Node {
+	if s.Units == nil {
+		s.Units = map[exec.JobID][]node.UnitState{}
+	}
+	if s.Results == nil {
+		s.Results = map[exec.JobID]map[uint64]node.UnitResult{}
+	}
+	if s.Blobs == nil {
+		s.Blobs = map[ledger.Digest][]byte{}
+	}
+	return &Node{s: s, acked: map[exec.JobID]uint64{}, changed: make(chan struct{})}
+}
+
+// Change lets f change the state and tells the watchers. f must replace slices, not write
+// into them: watchers may hold the old ones.
+func (n *Node) Change(f func(*State)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(&n.s)
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+// look reads the state and returns a channel that closes at the next change.
+func (n *Node) look(f func(*State)) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f(&n.s)
+	return n.changed
+}
+
+func (s *State) status() node.Status {
+	st := s.Status
+	st.Jobs = append([]node.Job(nil), s.Jobs[:min(len(s.Jobs), 50)]...)
+	return st
+}
+
+// Status returns the state's Status with its jobs.
+func (n *Node) Status(context.Context) (st node.Status, err error) {
+	n.look(func(s *State) { st = s.status() })
+	return st, nil
+}
+
+// Watch yields the state, then every change.
+func (n *Node) Watch(ctx context.Context, yield func(node.Update) error) error {
+	seen := uint64(0)
+	for {
+		var u node.Update
+		next := n.look(func(s *State) {
+			st := s.status()
+			u.Status = &st
+			for _, e := range s.Events {
+				if e.Seq > seen {
+					u.Events = append(u.Events, e)
+				}
+			}
+			if len(s.Events) > 0 {
+				seen = s.Events[len(s.Events)-1].Seq
+			}
+		})
+		if err := yield(u); err != nil {
+			return err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Offers returns the state's offers.
+func (n *Node) Offers(context.Context) (o []node.Offer, err error) {
+	n.look(func(s *State) { o = s.Offers })
+	return o, nil
+}
+
+// Peers returns the state's peers.
+func (n *Node) Peers(context.Context) (p []node.Peer, err error) {
+	n.look(func(s *State) { p = s.Peers })
+	return p, nil
+}
+
+// PutBlob keeps the bytes.
+func (n *Node) PutBlob(_ context.Context, r io.Reader) (exec.File, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return exec.File{}, err
+	}
+	h := ledger.Digest(sha256.Sum256(b))
+	n.Change(func(s *State) { s.Blobs[h] = b })
+	return exec.File{Hash: h, Size: int64(len(b))}, nil
+}
+
+// GetBlob opens what PutBlob kept.
+func (n *Node) GetBlob(_ context.Context, hash ledger.Digest) (io.ReadCloser, int64, error) {
+	var b []byte
+	var ok bool
+	n.look(func(s *State) { b, ok = s.Blobs[hash] })
+	if !ok {
+		return nil, 0, fmt.Errorf("blob %s: %w", hash.Short(), ledger.ErrNotFound)
+	}
+	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+}
+
+// SubmitJob adds an echoing job.
+func (n *Node) SubmitJob(_ context.Context, m exec.Manifest) (j node.Job, err error) {
+	n.Change(func(s *State) {
+		m.Nonce = binary.BigEndian.AppendUint64(make([]byte, 8), uint64(len(s.Jobs)))
+		m.Account = s.Status.Account
+		if err = m.Validate(); err != nil {
+			err = &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+			return
+		}
+		_, id, _ := m.Encode()
+		j = node.Job{ID: id, Name: m.Name, State: node.JobRunning, Budget: m.Budget, Verify: m.Verify, Created: s.Status.Started}
+		s.Jobs = append([]node.Job{j}, s.Jobs...)
+		s.Results[id] = map[uint64]node.UnitResult{}
+	})
+	return j, err
+}
+
+// Jobs returns the jobs.
+func (n *Node) Jobs(context.Context) (jobs []node.Job, err error) {
+	n.look(func(s *State) { jobs = append(jobs, s.Jobs...) })
+	return jobs, nil
+}
+
+// find returns the index of the one job that id names.
+func (s *State) find(id string) (int, error) {
+	found := -1
+	prefix := strings.TrimPrefix(id, "j-")
+	for i, j := range s.Jobs {
+		if strings.HasPrefix(j.ID.String(), prefix) {
+			if found >= 0 {
+				return 0, &node.Problem{Code: node.CodeUsage, Message: id + " names more than one job", Hint: "give more digits"}
+			}
+			found = i
+		}
+	}
+	if found < 0 {
+		return 0, &node.Problem{Code: node.CodeNotFound, Message: "no job " + id, Hint: "list them with: p3 job ls"}
+	}
+	return found, nil
+}
+
+// Job returns one job.
+func (n *Node) Job(_ context.Context, id string) (j node.Job, err error) {
+	n.look(func(s *State) {
+		var i int
+		if i, err = s.find(id); err == nil {
+			j = s.Jobs[i]
+		}
+	})
+	return j, err
+}
+
+// change replaces one job by what f makes of it.
+func (n *Node) change(id string, f func(*State, *node.Job)) (j node.Job, err error) {
+	n.Change(func(s *State) {
+		var i int
+		if i, err = s.find(id); err != nil {
+			return
+		}
+		s.Jobs = append([]node.Job(nil), s.Jobs...)
+		f(s, &s.Jobs[i])
+		j = s.Jobs[i]
+	})
+	return j, err
+}
+
+// AddInputs echoes each input at once, but keeps at most Window results unfetched.
+func (n *Node) AddInputs(ctx context.Context, id string, at uint64, next func() (exec.Input, error)) (uint64, error) {
+	for ; ; at++ {
+		j, err := n.room(ctx, id, at)
+		if err != nil {
+			return 0, err
+		}
+		in, err := next()
+		if err == io.EOF {
+			return j.Units, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		r := node.UnitResult{Unit: at, Hosts: []string{"memory"}, Tries: 1,
+			Result: exec.Result{Status: exec.Exited, Stdout: in.Stdin}}
+		if _, err = n.change(id, func(s *State, j *node.Job) {
+			s.Results[j.ID][at] = r
+			s.Units[j.ID] = append(s.Units[j.ID], node.UnitDone)
+			j.Units, j.Done = j.Units+1, j.Done+1
+		}); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// room waits until unit at may enter the window.
+func (n *Node) room(ctx context.Context, id string, at uint64) (j node.Job, err error) {
+	for {
+		free := false
+		next := n.look(func(s *State) {
+			var i int
+			if i, err = s.find(id); err == nil {
+				j = s.Jobs[i]
+				free = at < n.acked[j.ID]+Window
+			}
+		})
+		if err != nil || free {
+			return j, err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return j, ctx.Err()
+		}
+	}
+}
+
+// CloseInputs ends the job after its units.
+func (n *Node) CloseInputs(_ context.Context, id string, units uint64) (node.Job, error) {
+	return n.change(id, func(_ *State, j *node.Job) {
+		j.Closed, j.Units = true, units
+		if j.Done >= units {
+			j.State = node.JobDone
+		}
+	})
+}
+
+// Results yields the echoes in order until the job is closed and all are out.
+func (n *Node) Results(ctx context.Context, id string, from uint64, yield func(node.UnitResult) error) error {
+	for ; ; from++ {
+		r, more, err := n.result(ctx, id, from)
+		if err != nil || !more {
+			return err
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+}
+
+func (n *Node) result(ctx context.Context, id string, unit uint64) (r node.UnitResult, ok bool, err error) {
+	for {
+		ended, acked := false, false
+		next := n.look(func(s *State) {
+			var i int
+			if i, err = s.find(id); err != nil {
+				return
+			}
+			j := s.Jobs[i]
+			r, ok = s.Results[j.ID][unit]
+			ended = j.Closed && unit >= j.Units || j.State == node.JobCancelled
+			if unit > n.acked[j.ID] {
+				n.acked[j.ID], acked = unit, true
+			}
+		})
+		if acked {
+			n.Change(func(*State) {}) // room in the window
+		}
+		if err != nil || ok || ended {
+			return r, ok, err
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return r, false, ctx.Err()
+		}
+	}
+}
+
+// UnitStates returns the letters from unit from on.
+func (n *Node) UnitStates(_ context.Context, id string, from uint64, count int) (out string, err error) {
+	n.look(func(s *State) {
+		var i int
+		if i, err = s.find(id); err != nil {
+			return
+		}
+		states := s.Units[s.Jobs[i].ID]
+		from = min(from, uint64(len(states)))
+		for _, st := range states[from:min(int(from)+count, len(states))] {
+			out += string(rune(st))
+		}
+	})
+	return out, err
+}
+
+// Unit returns one result.
+func (n *Node) Unit(_ context.Context, id string, unit uint64) (r node.UnitResult, err error) {
+	n.look(func(s *State) {
+		var i int
+		if i, err = s.find(id); err != nil {
+			return
+		}
+		var ok bool
+		if r, ok = s.Results[s.Jobs[i].ID][unit]; !ok {
+			err = fmt.Errorf("unit %d of %s: %w", unit, s.Jobs[i].ID.Short(), ledger.ErrNotFound)
+		}
+	})
+	return r, err
+}
+
+// CancelJob cancels.
+func (n *Node) CancelJob(_ context.Context, id string) (node.Job, error) {
+	return n.change(id, func(_ *State, j *node.Job) { j.State, j.Running = node.JobCancelled, 0 })
+}
+
+// Balance returns the status' balance.
+func (n *Node) Balance(context.Context) (b node.Balance, err error) {
+	n.look(func(s *State) { b = s.Status.Balance })
+	return b, nil
+}
+
+// Receipts yields the receipts.
+func (n *Node) Receipts(_ context.Context, yield func(node.Receipt) error) error {
+	var list []node.Receipt
+	n.look(func(s *State) { list = s.Receipts })
+	for _, r := range list {
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReceiptBytes returns the receipt's ID as its bytes: there are no signatures here.
+func (n *Node) ReceiptBytes(_ context.Context, id string) (b []byte, err error) {
+	err = fmt.Errorf("receipt %s: %w", id, ledger.ErrNotFound)
+	n.look(func(s *State) {
+		for _, r := range s.Receipts {
+			if r.ID.String() == id {
+				b, err = r.ID[:], nil
+			}
+		}
+	})
+	return b, err
+}
+
+// Invite returns an invitation to nowhere.
+func (n *Node) Invite(context.Context) (string, error) { return "p3:example", nil }
+
+// SetHost changes donation and pause.
+func (n *Node) SetHost(_ context.Context, c node.HostChange) (h node.HostStatus, err error) {
+	n.Change(func(s *State) {
+		now := time.Now()
+		host := &s.Status.Host
+		if c.Donate != nil {
+			host.Donating = *c.Donate
+		}
+		if c.PauseMs != nil {
+			host.PausedUntil = time.Time{}
+			if *c.PauseMs > 0 {
+				host.PausedUntil = now.Add(time.Duration(*c.PauseMs) * time.Millisecond)
+			}
+		}
+		host.Accepts, host.Why = true, "idle, accepting work"
+		switch {
+		case !host.Donating:
+			host.Accepts, host.Why = false, "donation is off"
+		case host.PausedUntil.After(now):
+			host.Accepts, host.Why = false, "paused by the owner"
+		}
+		h = *host
+	})
+	return h, nil
+}
+
+// Shutdown sets Stopped.
+func (n *Node) Shutdown(context.Context) error {
+	n.Change(func(s *State) { s.Stopped = true })
+	return nil
+}
