@@ -1,0 +1,66 @@
+package farm
+
+import "time"
+
+// Config is the policy of one job. The zero value of a field means its default.
+type Config struct {
+	// Verify is how many equal votes make a result; at least 1, the default, which is no voting.
+	Verify int
+	// Retries is how many replicas of a unit may be lost, fail or disagree before the
+	// unit fails. 0 means none.
+	Retries int
+	// MaxAhead bounds how far work runs ahead of the first unfinished unit, and with it
+	// memory, in units. Default 1024.
+	MaxAhead int
+	// Straggler is the policy for slow replicas.
+	Straggler Straggler
+	// BadAfter is how many times a host may be outvoted before it is used no more. Default 2:
+	// one flipped bit is forgiven. A broken commitment is never forgiven.
+	BadAfter int
+}
+
+// Straggler says when a slot with nothing else to do repeats a unit that runs elsewhere.
+type Straggler struct {
+	Off bool
+	// Factor times the median run time is the age at which a replica counts as slow. Default 2.
+	Factor float64
+	// MinAge is the least such age, so that noise does not duplicate tiny units. Default 100 ms.
+	MinAge time.Duration
+}
+
+const (
+	// A host that failed gets nothing for avoidBase, doubled for each failure in a row, at
+	// most avoidMax: long enough that others pick the unit first, short enough that a
+	// laptop that woke up is back within a minute.
+	avoidBase = time.Second
+	avoidMax  = time.Minute
+
+	// stealMin is the median run time from which a unit that waits in another host's
+	// queue is worth a round trip to move to a free slot.
+	stealMin = 10 * time.Millisecond
+
+	// Bounds of what a host may claim.
+	maxSlots = 4096
+	maxQueue = 64
+
+	// maxReason bounds the text kept of a host's excuse, in bytes.
+	maxReason = 200
+)
+
+func (c Config) withDefaults() Config {
+	c.Verify = max(c.Verify, 1)
+	c.Retries = max(c.Retries, 0)
+	if c.MaxAhead <= 0 {
+		c.MaxAhead = 1024
+	}
+	if c.BadAfter <= 0 {
+		c.BadAfter = 2
+	}
+	if c.Straggler.Factor <= 0 {
+		c.Straggler.Factor = 2
+	}
+	if c.Straggler.MinAge <= 0 {
+		c.Straggler.MinAge = 100 * time.Millisecond
+	}
+	return c
+}
