@@ -1,0 +1,175 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// Keys of the book in its Store. Numbers in keys are big-endian, so that they sort.
+//
+//	ledger/book                     format 1 u8 · network · account
+//	ledger/head                     key of the newest entry
+//	ledger/e/EPOCH u32 SEQ u64      our entries, signed
+//	ledger/l/LOCK/PART              the parts of a lease, see below
+//	ledger/o/LOCK                   open leases
+//	ledger/r/^N u64                 leases in the order we met them, newest first → LOCK
+//	ledger/x/LOCK                   outbox: account u8[20] · signed entry
+//	ledger/p/ACCOUNT                what we know of another account, see peer
+//	ledger/s/ACCOUNT EPOCH SEQ      entry of another account → key of its bytes
+//	ledger/f/ACCOUNT                proof against it: the two signed records
+const (
+	bookKey     = "ledger/book"
+	headKey     = "ledger/head"
+	entryPrefix = "ledger/e/"
+	leasePrefix = "ledger/l/"
+	openPrefix  = "ledger/o/"
+	orderPrefix = "ledger/r/"
+	outPrefix   = "ledger/x/"
+	peerPrefix  = "ledger/p/"
+	seenPrefix  = "ledger/s/"
+	proofPrefix = "ledger/f/"
+)
+
+// Parts of a lease. partClaim is followed by the claim's number, u32.
+const (
+	partLock    = 'L'
+	partClaim   = 'c'
+	partVoucher = 'v' // voucher, then the number of units it fully pays, u32
+	partSettle  = 's'
+	partEarn    = 'e'
+)
+
+func entryKey(epoch uint32, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32([]byte(entryPrefix), epoch), seq)
+}
+
+func lockKey(prefix string, lock Digest) []byte { return append([]byte(prefix), lock[:]...) }
+
+func partKey(lock Digest, part byte) []byte { return append(lockKey(leasePrefix, lock), '/', part) }
+
+func claimKey(lock Digest, k uint32) []byte {
+	return binary.BigEndian.AppendUint32(partKey(lock, partClaim), k)
+}
+
+func accountKey(prefix string, a Account) []byte { return append([]byte(prefix), a[:]...) }
+
+func orderKey(n uint64) []byte { return binary.BigEndian.AppendUint64([]byte(orderPrefix), ^n) }
+
+// A lease is one lock in memory. Its first three fields never change and may be read without
+// the book's lock.
+type lease struct {
+	id   Digest
+	lock Entry
+	ours bool // we pay
+
+	claims  []signedClaim // ascending: the payer's one that is vouched for, the payee's from the vouched one on
+	voucher Voucher       // K = 0: none yet
+	rawVou  []byte
+	paid    uint32 // units whose price the voucher covers
+	closed  bool
+}
+
+type signedClaim struct {
+	Claim
+	digest Digest
+	raw    []byte
+}
+
+// LockInfo is what a lock says.
+type LockInfo struct {
+	ID     Digest
+	Payer  Account
+	Payee  Account
+	Amount Credits
+	Job    Digest
+	Expiry time.Time
+}
+
+func (l *lease) info() LockInfo {
+	return LockInfo{l.id, l.lock.Account, l.lock.Peer, l.lock.Amount, l.lock.Evidence, l.lock.Expiry()}
+}
+
+// done is the newest claim, or the zero one.
+func (l *lease) done() Claim {
+	if len(l.claims) == 0 {
+		return Claim{Network: l.lock.Network, Lock: l.id}
+	}
+	return l.claims[len(l.claims)-1].Claim
+}
+
+// vouched is the claim the voucher answers, or the zero one.
+func (l *lease) vouched() Claim {
+	for _, c := range l.claims {
+		if c.K == l.voucher.K {
+			return c.Claim
+		}
+	}
+	return Claim{}
+}
+
+// unpaid is the number of units claimed and not paid for.
+func (l *lease) unpaid() uint32 { return l.done().K - min(l.paid, l.done().K) }
+
+// voucherDigest is zero without a voucher over more than nothing.
+func (l *lease) voucherDigest() Digest {
+	if l.voucher.Amount == 0 {
+		return Digest{}
+	}
+	return l.voucher.Digest()
+}
+
+func (l *lease) voucherValue() []byte {
+	return binary.BigEndian.AppendUint32(append(make([]byte, 0, SignedVoucherSize+4), l.rawVou...), l.paid)
+}
+
+// loadLease reads a lease from its folder. It trusts signatures, which were checked before it
+// was written, and refuses bytes that do not decode.
+func loadLease(store Store, account Account, id Digest) (*lease, Receipt, error) {
+	l := &lease{id: id}
+	var r Receipt
+	var bad error
+	prefix := append(lockKey(leasePrefix, id), '/')
+	err := store.Scan(prefix, nil, func(k, v []byte) bool {
+		v = append([]byte(nil), v...)
+		switch k[len(prefix)] {
+		case partLock:
+			r.Lock = v
+			l.lock, bad = ParseEntry(v)
+		case partClaim:
+			var c Claim
+			c, bad = ParseClaim(v)
+			l.claims = append(l.claims, signedClaim{c, c.Digest(), v})
+			r.Claim = v
+		case partVoucher:
+			if len(v) != SignedVoucherSize+4 {
+				bad = ErrMalformed
+				break
+			}
+			l.paid = binary.BigEndian.Uint32(v[SignedVoucherSize:])
+			l.rawVou = v[:SignedVoucherSize:SignedVoucherSize]
+			r.Voucher = l.rawVou
+			l.voucher, bad = ParseVoucher(l.rawVou)
+		case partSettle:
+			r.Settle = v
+		case partEarn:
+			r.Earn = v
+		}
+		return bad == nil
+	})
+	switch {
+	case err != nil:
+		return nil, r, fmt.Errorf("read lease %s: %w", id.Short(), err)
+	case bad != nil:
+		return nil, r, fmt.Errorf("read lease %s: the ledger is damaged, restore it from a backup: %w", id.Short(), bad)
+	case r.Lock == nil:
+		return nil, r, fmt.Errorf("lease %s: %w", id.Short(), ErrUnknownLock)
+	}
+	for _, c := range l.claims { // ascending; the receipt shows the claim that is vouched for
+		if l.voucher.K != 0 && c.K == l.voucher.K {
+			r.Claim = c.raw
+		}
+	}
+	l.ours = l.lock.Account == account
+	return l, r, nil
+}

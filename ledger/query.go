@@ -1,0 +1,136 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+)
+
+// A Message is a signed entry that the other side has not answered yet. Send it again, with
+// pauses, until Pending no longer lists it.
+type Message struct {
+	Lock  Digest
+	To    Account
+	Type  Type   // TypeSettle: hand the answer to AcknowledgeEarn. TypeEarn: hand it to Earn.
+	Entry []byte // signed
+}
+
+// Pending lists what still has to reach others.
+func (b *Book) Pending() ([]Message, error) {
+	var out []Message
+	var bad error
+	err := b.store.Scan([]byte(outPrefix), nil, func(k, v []byte) bool {
+		if len(k) != len(outPrefix)+32 || len(v) != 20+SignedEntrySize {
+			bad = ErrMalformed
+			return false
+		}
+		raw := bytes.Clone(v[20:])
+		out = append(out, Message{Digest(k[len(outPrefix):]), Account(v[:20]), Type(raw[1]), raw})
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return out, err
+}
+
+// Sweep closes every lease whose expiry and grace have passed at now: as payer it settles at the
+// best voucher, as payee it takes the best voucher up. Few commits serve all. It returns how many
+// it closed. Call it now and then, a minute apart, and after opening the book.
+func (b *Book) Sweep(ctx context.Context, now time.Time) (int, error) {
+	for total := 0; ; {
+		n, err := submit(ctx, b, func(t *batch) (int, error) { return b.sweep(t, now) })
+		if total += n; err != nil || n == 0 {
+			return total, err
+		}
+	}
+}
+
+// sweep closes leases until the batch is full, and returns how many.
+func (b *Book) sweep(t *batch, now time.Time) (n int, err error) {
+	for id, l := range b.leases {
+		if l.closed || !b.due(l, now) {
+			continue
+		}
+		if l.ours {
+			_, err = b.settle(t, id)
+		} else {
+			_, err = b.earnVoucher(t, l, now)
+		}
+		if err != nil {
+			return n, err
+		}
+		if n++; t.bytes >= maxCommit {
+			break
+		}
+	}
+	return n, nil
+}
+
+// An OpenLock is one open lease.
+type OpenLock struct {
+	LockInfo
+	Ours    bool    // we pay
+	Claimed Credits // by the newest claim we know
+	Vouched Credits // by the best voucher
+	Units   uint32  // claimed
+}
+
+// OpenLocks lists the open leases, oldest expiry first.
+func (b *Book) OpenLocks() []OpenLock {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var out []OpenLock
+	for _, l := range b.leases {
+		if !l.closed {
+			out = append(out, OpenLock{l.info(), l.ours, l.done().Amount, l.voucher.Amount, l.done().K})
+		}
+	}
+	slices.SortFunc(out, func(x, y OpenLock) int {
+		if c := x.Expiry.Compare(y.Expiry); c != 0 {
+			return c
+		}
+		return bytes.Compare(x.ID[:], y.ID[:])
+	})
+	return out
+}
+
+// Receipt returns what a lease left behind so far, or ErrUnknownLock.
+func (b *Book) Receipt(lock Digest) (Receipt, error) {
+	_, r, err := loadLease(b.store, b.key.account, lock)
+	return r, err
+}
+
+// Receipts calls yield for at most n leases (0: all), newest first, until it returns false. after is
+// a cursor that yield was given, to go on behind it; 0 starts at the newest.
+func (b *Book) Receipts(after uint64, n int, yield func(cursor uint64, r Receipt) bool) error {
+	var from []byte
+	if after > 0 {
+		from = append(orderKey(after), 0) // the first key behind it
+	}
+	var bad error
+	err := b.store.Scan([]byte(orderPrefix), from, func(k, v []byte) bool {
+		if len(k) != len(orderPrefix)+8 || len(v) != 32 {
+			bad = ErrMalformed
+			return false
+		}
+		r := reader{b: k[len(orderPrefix):]}
+		var receipt Receipt
+		if receipt, bad = b.Receipt(Digest(v)); bad != nil {
+			return false
+		}
+		n--
+		return yield(^r.u64(), receipt) && n != 0
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
+}
+
+// Entries calls yield for our own signed entries from a place in the chain on, in order, until
+// it returns false. raw is only valid during the call.
+func (b *Book) Entries(epoch uint32, seq uint64, yield func(raw []byte) bool) error {
+	return b.store.Scan([]byte(entryPrefix), entryKey(epoch, seq), func(_, v []byte) bool { return yield(v) })
+}
