@@ -14,7 +14,7 @@ import (
 // TestAFullDiskLeavesTheStoreWhole fills a file system that is smaller than the quota.
 func TestAFullDiskLeavesTheStoreWhole(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("p3", dir, "tmpfs", 0, "size=2m,mode=0700"); err != nil {
+	if err := syscall.Mount("p3", dir, "tmpfs", 0, "size=256k,mode=0700"); err != nil {
 		t.Skip("needs the right to mount a small tmpfs:", err)
 	}
 	t.Cleanup(func() {
@@ -28,7 +28,7 @@ func TestAFullDiskLeavesTheStoreWhole(t *testing.T) {
 	}
 	defer s.Close()
 	small := put(t, s, "small", "")
-	big := make([]byte, 4<<20)
+	big := make([]byte, 1<<20)
 	rand.Read(big)
 	_, err = s.Put(bytes.NewReader(big), "")
 	want(t, err, ErrFull)
@@ -38,7 +38,7 @@ func TestAFullDiskLeavesTheStoreWhole(t *testing.T) {
 	}
 	for range 4 { // what does not fit does not fit the second time
 		if _, err = in.Write(big[in.Offset():]); err == nil {
-			t.Fatal("4 MiB on a disk of 2 MiB")
+			t.Fatal("1 MiB on a disk of 256 KiB")
 		}
 	}
 	var full *FullError

@@ -88,6 +88,11 @@ func (s *Store) copy(f *os.File, sum hash.Hash, r io.Reader) (reserved int64, er
 // publish moves a whole, verified and synced file to its place. Its bytes are reserved already; the
 // reservation becomes the blob's or is given back.
 func (s *Store) publish(name string, file exec.File, owner string) error {
+	if err := s.makeFolder(folder(file.Hash)); err != nil {
+		_ = s.root.Remove(name)
+		s.release(file.Size)
+		return err
+	}
 	s.mu.Lock()
 	s.used -= file.Size
 	var err error

@@ -33,6 +33,9 @@ type Store struct {
 	dir  string
 	root *os.Root
 
+	folders sync.Mutex      // guards made
+	made    map[string]bool // folders that are on disk for sure
+
 	mu     sync.Mutex // guards what follows
 	quota  int64      // bytes
 	used   int64      // bytes of blobs, partial and temporary files, announced bytes included
@@ -83,7 +86,7 @@ func Open(dir string, quota int64) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	s := &Store{dir: dir, root: root, quota: max(quota, 0),
+	s := &Store{dir: dir, root: root, quota: max(quota, 0), made: make(map[string]bool),
 		blobs: make(map[ledger.Digest]*entry), parts: make(map[ledger.Digest]*part),
 		pins: make(map[ledger.Digest]map[string]struct{}), owners: make(map[string]map[ledger.Digest]struct{})}
 	if err := s.load(); err != nil {
@@ -101,8 +104,10 @@ func (s *Store) load() error {
 	if err := s.root.RemoveAll(tmpDir); err != nil {
 		return err
 	}
-	if err := s.makeFolders(); err != nil {
-		return err
+	for _, d := range []string{tmpDir, partDir} {
+		if err := s.makeFolder(d); err != nil {
+			return err
+		}
 	}
 	var found []*entry
 	err := fs.WalkDir(s.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
@@ -136,18 +141,21 @@ func (s *Store) load() error {
 	return nil // what is over quota goes when room is next needed: by then jobs have pinned theirs
 }
 
-// makeFolders makes all folders at once, so that a blob needs one sync of its folder only.
-func (s *Store) makeFolders() error {
-	names := []string{tmpDir, partDir}
-	for i := range 256 {
-		names = append(names, fmt.Sprintf("%02x", i))
+// makeFolder makes a folder of the store durable, once in a process.
+func (s *Store) makeFolder(name string) error {
+	s.folders.Lock()
+	defer s.folders.Unlock()
+	if s.made[name] {
+		return nil
 	}
-	for _, d := range names {
-		if err := s.root.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return diskFull(err, 0)
-		}
+	if err := s.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return diskFull(err, 0)
 	}
-	return s.syncDir(".")
+	if err := s.syncDir("."); err != nil {
+		return err
+	}
+	s.made[name] = true
+	return nil
 }
 
 // add makes a blob visible. The caller holds mu, or is alone.
