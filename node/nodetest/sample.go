@@ -55,7 +55,7 @@ func Sample(now time.Time, offers int) State {
 			Net: 100_000_000 + earned - spent, Free: 99_508_000 + earned - spent},
 		Host: node.HostStatus{Donating: true, Accepts: true, Why: "idle for 41m07s, accepting work",
 			Capacity: exec.Capacity{Slots: 3, Memory: 4 << 30, Disk: 20 << 30, Engines: []string{"wasm"}, Arch: "amd64", OS: "linux", Speed: 1_300_000_000},
-			Price:    ledger.Price{Num: 20, Den: ledger.PriceFuel}, Busy: 2, UnitsDone: 5531, FuelDone: 7_400_000_000_000,
+			Price:    ledger.Price{Num: 20_000, Den: ledger.PriceFuel}, Busy: 2, UnitsDone: 5531, FuelDone: 7_400_000_000_000,
 			CPUPercent: 63, MemUsed: 9 << 30, MemTotal: 16 << 30},
 		Guests: []node.Guest{
 			{Job: jobID(7), Name: "protein", Unit: 91, For: account(1), Started: now.Add(-31 * time.Second)},
@@ -73,7 +73,7 @@ func sampleOffer(rnd *rand.Rand, now time.Time, i int) node.Offer {
 		Capacity: exec.Capacity{Slots: slots, Memory: int64(slots) << 31, Disk: 20 << 30, Engines: []string{"wasm"},
 			Arch: []string{"amd64", "arm64"}[rnd.IntN(2)], OS: []string{"linux", "darwin", "windows"}[rnd.IntN(3)],
 			Speed: uint64(600_000_000 + rnd.IntN(1_400_000_000))},
-		Price: ledger.Price{Num: uint64(5 + rnd.IntN(60)), Den: ledger.PriceFuel}, RTTMs: float64(rnd.IntN(200)),
+		Price: ledger.Price{Num: uint64(5_000 + rnd.IntN(60_000)), Den: ledger.PriceFuel}, RTTMs: float64(rnd.IntN(200)),
 		Signed: now.Add(-time.Duration(rnd.IntN(280)) * time.Second), Score: rnd.Float64(),
 	}
 	if i >= len(trees) {
@@ -127,7 +127,7 @@ func sampleReceipts(rnd *rand.Rand, now time.Time, me ledger.Account) []node.Rec
 	for i := range 140 {
 		paid := ledger.Credits(rnd.IntN(900_000) + 1_000)
 		r := node.Receipt{ID: digest(uint64(i) + 1000), Job: ledger.Digest(jobID(uint64(i % 9))), Payer: account(1 + i%12), Payee: me,
-			Paid: paid, Locked: paid + ledger.Credits(rnd.IntN(100_000)), Fuel: ledger.Fuel(paid) * 50_000, Units: uint32(1 + rnd.IntN(60)),
+			Paid: paid, Locked: paid + ledger.Credits(rnd.IntN(100_000)), Fuel: ledger.Fuel(paid) * 50_000_000, Units: uint32(1 + rnd.IntN(60)),
 			State: states[rnd.IntN(len(states))], Time: now.Add(-time.Duration(i*i) * 4500 * time.Millisecond), Verified: true}
 		if i%3 == 1 {
 			r.Payer, r.Payee = r.Payee, r.Payer

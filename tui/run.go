@@ -1,0 +1,53 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+
+	tea "charm.land/bubbletea/v2"
+)
+
+// Options of Run. The zero value takes the process' terminal and environment.
+type Options struct {
+	In      io.Reader // nil: the terminal's input
+	Out     io.Writer // nil: standard output
+	ASCII   bool      // only ASCII signs
+	NoColor bool      // as the variable NO_COLOR, which is honoured too
+
+	// Verify checks the bytes of a receipt without a node and says in a line what they
+	// prove. nil: the key for it is dim.
+	Verify func(receipt []byte) (string, error)
+}
+
+// Run shows the screens until the person quits, which is nil, or ctx ends, which is its
+// error. The node is watched meanwhile, and again after it was lost.
+func Run(ctx context.Context, n Node, o Options) error {
+	inner, cancel := context.WithCancel(ctx)
+	var feeding sync.WaitGroup
+	defer feeding.Wait()
+	defer cancel()
+	f := newFeed()
+	feeding.Go(func() { f.run(inner, n) })
+
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithFPS(30)}
+	if o.In != nil {
+		opts = append(opts, tea.WithInput(o.In))
+	}
+	if o.Out != nil {
+		opts = append(opts, tea.WithOutput(o.Out))
+	}
+	if o.NoColor {
+		opts = append(opts, tea.WithEnvironment(append(os.Environ(), "NO_COLOR=1")))
+	}
+	_, err := tea.NewProgram(newModel(inner, n, f, o), opts...).Run()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(err, tea.ErrInterrupted) {
+		return context.Canceled
+	}
+	return err
+}
