@@ -50,9 +50,15 @@ func decodePeer(b []byte) (peer, error) {
 	}
 	r := reader{b: b[1:]}
 	p := peer{frozen: r.u8(), window: Window{r.u32(), r.u32(), r.u32()}, known: len(b) == peerSize}
+	if p.window.size > MaxWindow {
+		r.note("window")
+	}
 	if p.known {
 		p.newest = Head{Epoch: r.u32(), Seq: r.u64(), Digest: r.word(),
 			Granted: r.credits(), Earned: r.credits(), Spent: r.credits(), Locked: r.credits()}
+	}
+	if r.bad != "" {
+		return peer{}, fmt.Errorf("peer record: %s: the ledger is damaged, restore it from a backup: %w", r.bad, ErrMalformed)
 	}
 	return p, nil
 }

@@ -1,0 +1,160 @@
+package ledger
+
+import (
+	"bytes"
+	"testing"
+	"time"
+)
+
+// TestAttack05NonCanonicalEncoding: whatever a decoder takes, it would write the same way, so
+// no record has two encodings. The fuzzers below search for a counterexample; their seeds run
+// with every test.
+func TestAttack05NonCanonicalEncoding(t *testing.T) {
+	k := goldenKey(t)
+	entry, _ := k.SignEntry(sampleEntry(k.Account()))
+	claim, _ := k.SignClaim(Claim{K: 1, Amount: 5})
+	voucher, _ := k.SignVoucher(Voucher{K: 1, Amount: 5})
+	binding, _ := k.SignBinding(NodeBinding{Account: k.Account(), PeerID: []byte("p")})
+	genesis, _ := DefaultGenesis().Encode()
+	receipt := Receipt{Lock: entry, Claim: claim}.Encode()
+	for name, c := range map[string]struct {
+		raw   []byte
+		parse func([]byte) error
+	}{
+		"entry":   {entry, func(b []byte) error { _, err := ParseEntry(b); return err }},
+		"claim":   {claim, func(b []byte) error { _, err := ParseClaim(b); return err }},
+		"voucher": {voucher, func(b []byte) error { _, err := ParseVoucher(b); return err }},
+		"binding": {binding, func(b []byte) error { _, err := ParseBinding(b); return err }},
+		"genesis": {genesis, func(b []byte) error { _, err := ParseGenesis(b); return err }},
+		"receipt": {receipt, func(b []byte) error { _, err := ParseReceipt(b); return err }},
+	} {
+		if err := c.parse(c.raw); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.parse(append(bytes.Clone(c.raw), 0)) == nil {
+			t.Errorf("%s: a byte too many was taken", name)
+		}
+		for n := range c.raw {
+			if c.parse(c.raw[:n]) == nil {
+				t.Errorf("%s: %d of %d bytes were taken", name, n, len(c.raw))
+			}
+		}
+		other := bytes.Clone(c.raw)
+		if other[0]++; c.parse(other) == nil {
+			t.Errorf("%s: another version was taken", name)
+		}
+	}
+	// The same map with its keys in another order, and with a longer integer.
+	if _, err := ParseGenesis([]byte{0xa4, 0x02, 0x61, 'g', 0x01, 0x01, 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err == nil {
+		t.Error("genesis with unordered keys was taken")
+	}
+	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x18, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err == nil {
+		t.Error("genesis with a long integer was taken")
+	}
+	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err != nil {
+		t.Errorf("the canonical form: %v", err)
+	}
+}
+
+func FuzzEntry(f *testing.F) {
+	k := goldenKey(f)
+	raw, _ := k.SignEntry(sampleEntry(k.Account()))
+	f.Add(raw)
+	f.Add(raw[:EntrySize])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := ParseEntry(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(e.Append(nil), b[:EntrySize]) {
+			t.Fatal("decode then encode is not the identity")
+		}
+		_, _, _ = VerifyEntry(b)
+		_, _, _ = e.Net(), e.Time(), e.Expiry()
+		_, _ = Head{Network: e.Network, Account: e.Account}.Apply(e, testFloor, e.Amount)
+	})
+}
+
+func FuzzClaim(f *testing.F) {
+	raw, _ := goldenKey(f).SignClaim(Claim{K: 1, Amount: 5})
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if c, err := ParseClaim(b); err == nil {
+			if !bytes.Equal(c.append(nil), b[:claimSize]) {
+				t.Fatal("decode then encode is not the identity")
+			}
+			_, _ = VerifyClaim(b, addr(1))
+		}
+	})
+}
+
+func FuzzVoucher(f *testing.F) {
+	raw, _ := goldenKey(f).SignVoucher(Voucher{K: 1, Amount: 5})
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := ParseVoucher(b); err == nil {
+			if !bytes.Equal(v.append(nil), b[:voucherSize]) {
+				t.Fatal("decode then encode is not the identity")
+			}
+			_, _ = VerifyVoucher(b, addr(1))
+		}
+	})
+}
+
+func FuzzBinding(f *testing.F) {
+	raw, _ := goldenKey(f).SignBinding(NodeBinding{PeerID: []byte("peer")})
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, err := ParseBinding(b); err == nil {
+			if !bytes.Equal(n.append(nil), b[:len(b)-SignatureSize]) {
+				t.Fatal("decode then encode is not the identity")
+			}
+			_, _ = VerifyBinding(b, n.Network, time.UnixMilli(0))
+		}
+	})
+}
+
+func FuzzGenesis(f *testing.F) {
+	raw, _ := DefaultGenesis().Encode()
+	f.Add(raw)
+	raw, _ = Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(1), 7}}, Witnesses: []Account{addr(2)}, Params: Params{9, 10}}.Encode()
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if g, err := ParseGenesis(b); err == nil {
+			if again, err := g.Encode(); err != nil || !bytes.Equal(again, b) {
+				t.Fatalf("decode then encode is not the identity: %v", err)
+			}
+		}
+	})
+}
+
+func FuzzReceipt(f *testing.F) {
+	k := goldenKey(f)
+	entry, _ := k.SignEntry(sampleEntry(k.Account()))
+	claim, _ := k.SignClaim(Claim{K: 1, Amount: 5})
+	f.Add(Receipt{Lock: entry, Claim: claim}.Encode())
+	f.Add(Receipt{Lock: entry, Settle: entry, Earn: entry}.Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := ParseReceipt(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(r.Encode(), b) {
+			t.Fatal("decode then encode is not the identity")
+		}
+		if s, err := r.Verify(); err == nil {
+			_ = s.State(time.UnixMilli(0))
+		}
+	})
+}
+
+// FuzzPeer reads what the disk says of another account.
+func FuzzPeer(f *testing.F) {
+	f.Add(peer{window: Window{1, 2, 3}}.encode())
+	f.Add(peer{frozen: 1, known: true, newest: Head{Seq: 4, Earned: 5}}.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := decodePeer(b); err == nil && len(b) > 0 && !bytes.Equal(p.encode(), b) {
+			t.Fatal("decode then encode is not the identity")
+		}
+	})
+}

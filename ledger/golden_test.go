@@ -1,0 +1,149 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/hex"
+	"testing"
+	"time"
+)
+
+// Golden bytes: the field that each run of hex digits belongs to follows it.
+
+// goldenKey signs the golden records; ECDSA nonces follow RFC 6979, so signatures repeat.
+func goldenKey(t testing.TB) Key {
+	t.Helper()
+	secret := word(0x42)
+	k, err := ParseKey(secret[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestGoldenEntry(t *testing.T) {
+	k := goldenKey(t)
+	raw, err := k.SignEntry(sampleEntry(k.Account()))
+	golden(t, raw, err, `
+		01 # version
+		05 # type: earn
+		0001 # flags: voucher
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # account
+		00000102 # epoch
+		0000000000000304 # seq
+		2222222222222222222222222222222222222222222222222222222222222222 # prev
+		3333333333333333333333333333333333333333 # peer
+		4444444444444444444444444444444444444444444444444444444444444444 # ref
+		0000000000000005 # amount
+		0000000000000607 # fuel
+		00000008 # units
+		5555555555555555555555555555555555555555555555555555555555555555 # evidence
+		0000000000000009 # granted
+		0000000000000a0b # earned
+		000000000000000c # spent
+		000000000000000d # locked
+		6666666666666666666666666666666666666666666666666666666666666666 # mmrRoot
+		0000000000000e0f # timeMs
+		0000000000001011 # expiryMs
+		6a0be826266c747718d8d8fa0728e5304da15c29b8acf6d0fa82481e84ed68fd # R
+		177bb2a3c4da899e48ba53bc85222bf9f29e3674228bff7f46dc2787b5b4c75a # S
+		01 # V`)
+	if e, _, err := VerifyEntry(raw); err != nil || e != sampleEntry(k.Account()) {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+func TestGoldenClaim(t *testing.T) {
+	k := goldenKey(t)
+	c := Claim{word(0x11), word(0x22), 0x0102, 0x0304, 0x0506, word(0x33)}
+	raw, err := k.SignClaim(c)
+	golden(t, raw, err, `
+		01 # version
+		21 # kind: claim
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		2222222222222222222222222222222222222222222222222222222222222222 # lock
+		00000102 # k
+		0000000000000304 # cumFuel
+		0000000000000506 # cumAmount
+		3333333333333333333333333333333333333333333333333333333333333333 # resultRoot
+		148cfd104cf6a53f7014bce14deb92e383c9c842d9318d4a22b9533d27fa2645 # R
+		05b619e674665f4787033d9f19fb64a57150e6e342237e18320e1207b69af7d0 # S
+		00 # V`)
+	if got, err := VerifyClaim(raw, k.Account()); err != nil || got != c {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestGoldenVoucher(t *testing.T) {
+	k := goldenKey(t)
+	v := Voucher{word(0x11), word(0x22), 0x0102, 0x0304, word(0x33)}
+	raw, err := k.SignVoucher(v)
+	golden(t, raw, err, `
+		01 # version
+		22 # kind: voucher
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		2222222222222222222222222222222222222222222222222222222222222222 # lock
+		00000102 # k
+		0000000000000304 # cumAmount
+		3333333333333333333333333333333333333333333333333333333333333333 # claimDigest
+		27e4f6b94d551b82b668f4882e6cc73c54ab056e28405f30834b439f4dc59e67 # R
+		69cf2890c2a6d4a437c623e976000dd33cfec67921cf0a478c2bc0ba969623a9 # S
+		00 # V`)
+	if got, err := VerifyVoucher(raw, k.Account()); err != nil || got != v {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestGoldenNodeBinding(t *testing.T) {
+	k := goldenKey(t)
+	n := NodeBinding{word(0x11), k.Account(), []byte("peer-1"), 0x0102, 0x0304}
+	raw, err := k.SignBinding(n)
+	golden(t, raw, err, `
+		01 # version
+		23 # kind: binding
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # account
+		0000000000000102 # seq
+		0000000000000304 # expiryMs
+		06 # length
+		706565722d31 # peerID
+		c2f6faf250e4698f7b415e1573e4cb3cc731fd9e844d752de212f39e40920a7f # R
+		188c182a1e4cc36dffcf8707f3c42069b345cd7920bcefd57f6dff646b6868a7 # S
+		00 # V`)
+	if got, err := VerifyBinding(raw, n.Network, time.UnixMilli(0x0303)); err != nil || !bytes.Equal(got.PeerID, n.PeerID) || got.Seq != n.Seq {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestGoldenGenesis(t *testing.T) {
+	g := Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(0x11), 7}}, Witnesses: []Account{addr(0x22)}, Floor: 8, Params: Params{9, 10}}
+	raw, err := g.Encode()
+	golden(t, raw, err, `
+		a6 # map of 6
+		0101 # version 1
+		026167 # name "g"
+		0381 # mints, one
+		a2 # map of 2
+		01541111111111111111111111111111111111111111 # account
+		0207 # cap 7
+		0481 # witnesses, one
+		542222222222222222222222222222222222222222 # account
+		0508 # floor 8
+		06a2 # params, map of 2
+		0109 # grace 9 ms
+		020a # checkpoint every 10`)
+	id, err := DefaultGenesis().ID()
+	if err != nil || id.String() != "3ae6a780d484153fa5c294eb403f7b32904729c8a176a4adf0f82aa1b60a93b0" {
+		t.Errorf("the public network changed to %s, %v: nodes of two versions would not meet", id, err)
+	}
+}
+
+func golden(t *testing.T, have []byte, err error, want string) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, unhexT(t, want)) {
+		t.Errorf("bytes changed; peers and stores of older versions would not read them:\n%s", hex.EncodeToString(have))
+	}
+}
