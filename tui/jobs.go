@@ -18,6 +18,7 @@ type jobRow struct {
 }
 
 func newJobRow(j node.Job) jobRow {
+	j.State = node.JobState(clean(string(j.State)))
 	r := jobRow{Job: j, id: j.ID.Short(), name: clean(j.Name), why: clean(j.Why)}
 	r.hay = strings.ToLower(strings.Join([]string{r.id, j.ID.String(), r.name, string(j.State), r.why}, " "))
 	return r

@@ -46,7 +46,7 @@ type table[T any] struct {
 
 	rows    []T
 	view    []int // rows that the filter accepts, in order
-	keys    []float64
+	keys    []key // kept only to be used again
 	text    string // of the filter
 	filter  filter[T]
 	err     error // of the filter's text
@@ -60,6 +60,12 @@ type table[T any] struct {
 	height int    // rows in sight when last drawn
 	moved  time.Time
 	marks  map[string]bool
+}
+
+// A key is what one row sorts by. It is a number: none of the columns makes it a NaN.
+type key struct {
+	num float64
+	row int
 }
 
 // set replaces the rows. The table keeps rows.
@@ -98,25 +104,41 @@ func (t *table[T]) refresh() {
 	t.held = false
 	t.choose()
 	c := t.cols[t.sort]
-	order := func(a, b int) int { return cmp.Compare(c.str(&t.rows[a]), c.str(&t.rows[b])) }
-	if c.num != nil {
-		t.keys = slices.Grow(t.keys[:0], len(t.rows))[:len(t.rows)]
-		for _, r := range t.view {
-			t.keys[r] = c.num(&t.rows[r])
-		}
-		keys := t.keys
-		order = func(a, b int) int { return cmp.Compare(keys[a], keys[b]) }
+	if c.num == nil {
+		slices.SortFunc(t.view, func(a, b int) int {
+			o := strings.Compare(c.str(&t.rows[a]), c.str(&t.rows[b]))
+			if t.reverse {
+				o = -o
+			}
+			if o == 0 {
+				return a - b
+			}
+			return o
+		})
+		t.pin()
+		return
 	}
-	slices.SortFunc(t.view, func(a, b int) int {
-		o := order(a, b)
+	// Keys beside their rows sort twice as fast as keys looked up.
+	t.keys = t.keys[:0]
+	for _, r := range t.view {
+		k := c.num(&t.rows[r])
 		if t.reverse {
-			o = -o
+			k = -k
 		}
-		if o == 0 {
-			return cmp.Compare(a, b)
+		t.keys = append(t.keys, key{k, r})
+	}
+	slices.SortFunc(t.keys, func(a, b key) int {
+		switch {
+		case a.num < b.num:
+			return -1
+		case a.num > b.num:
+			return 1
 		}
-		return o
+		return a.row - b.row
 	})
+	for i, k := range t.keys {
+		t.view[i] = k.row
+	}
 	t.pin()
 }
 

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -13,8 +14,12 @@ func BenchmarkMarket(b *testing.B) {
 	for _, o := range nodetest.Sample(start, 10_000).Offers {
 		t.rows = append(t.rows, newOfferRow(o))
 	}
-	for _, filter := range []string{"", "slots>=4 price<0.05", "maple", "arch=amd64 spruce"} {
-		b.Run("filter "+filter, func(b *testing.B) {
+	for _, c := range []struct{ name, filter, sort string }{
+		{"all", "", "score"}, {"all by name", "", "peer"}, {"fields", "slots>=4 price<0.05", "score"}, {"text", "arch=amd64 spruce", "score"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			filter := c.filter
+			t.sort = slices.IndexFunc(t.cols, func(col column[offerRow]) bool { return col.field == c.sort })
 			for b.Loop() {
 				t.setFilter(filter)
 				t.lines(unicodeGlyphs, 196, 55, start)
