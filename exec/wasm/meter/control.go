@@ -1,0 +1,302 @@
+package meter
+
+// control validates control operators and calls, and decides how they are rewritten.
+func (f *function) control(pos int, code uint32) {
+	m := f.m
+	live := f.live()
+	switch code {
+	case opUnreachable:
+		f.unreachable()
+	case opBlock, opIf:
+		params, results := f.blockType()
+		if code == opIf {
+			f.popType(i32)
+		}
+		f.popTypes(params, nanObserve)
+		if live {
+			f.depth++
+		}
+		f.push(frame{op: byte(code), params: params, results: results, dead: !live, label: f.depth,
+			entry: f.regions[f.cur].syncedAfter()})
+		if code == opIf && live {
+			f.begin(regionPlain, f.regions[f.cur].syncedAfter())
+		}
+	case opLoop:
+		f.loop(pos)
+	case opElse:
+		f.otherwise(pos)
+	case opEnd:
+		f.end(pos)
+	case opBr:
+		d := f.r.u32()
+		t := f.target(d)
+		f.popTypes(t.labels(), nanObserve)
+		if live {
+			f.branch(t)
+			f.retarget(pos, opBr, d)
+		}
+		f.unreachable()
+	case opBrIf:
+		d := f.r.u32()
+		t := f.target(d)
+		f.popType(i32)
+		f.peekTypes(t.labels())
+		f.popTypes(t.labels(), nanObserve)
+		f.pushTypes(t.labels())
+		if live {
+			f.branch(t)
+			f.retarget(pos, opBrIf, d)
+			f.begin(regionPlain, f.regions[f.cur].syncedAfter())
+		}
+	case opBrTable:
+		f.brTable(pos)
+	case opReturn:
+		f.popTypes(f.typ.results, nanObserve)
+		if live {
+			f.branch(&f.frames[0])
+		}
+		f.unreachable()
+	case opCall:
+		i := m.funcIndex(&f.r)
+		if live {
+			f.called(i)
+			f.call(pos, appendU32([]byte{opCall}, m.shift(i)), m.counts(i))
+		}
+		f.callTypes(m.typeOf(i))
+	case opCallIndirect:
+		t := m.types[m.typeIndex(&f.r)]
+		if f.table().elem != funcref {
+			f.fail("type mismatch: table of functions expected")
+		}
+		f.popType(i32)
+		if live {
+			f.code.complex = true
+			f.call(pos, f.r.b[pos:f.r.pos], true)
+		}
+		f.callTypes(t)
+	}
+}
+
+// blockType reads a block's parameters and results.
+func (f *function) blockType() (params, results []byte) {
+	if !f.r.more() {
+		f.fail("unexpected end")
+	}
+	if c := f.r.b[f.r.pos]; c == 0x40 {
+		f.r.pos++
+		return nil, nil
+	} else if c >= 0x40 && c < 0x80 {
+		start := f.r.pos
+		f.m.valueType(&f.r)
+		return nil, f.r.b[start:f.r.pos]
+	}
+	i := f.r.signed(33)
+	if i < 0 || i >= int64(len(f.m.types)) {
+		f.fail("unknown type")
+	}
+	t := f.m.types[i]
+	return t.params, t.results
+}
+
+// loop opens a loop. Its refuelling stands outside it, since a call in a hot loop would make
+// the compiler spill registers there:
+//
+//	block bt                 ;; the loop's end
+//	  loop bt                ;; again after refuelling
+//	    block                ;; refuel
+//	      loop bt
+//	        charge; br_if 1 when below zero
+//	        ...
+//	      end
+//	      br 2
+//	    end
+//	    refuel; take back the header's charge
+//	    br 0
+//	  end
+//	end
+//
+// A loop with parameters, which compilers seldom write, refuels inside.
+func (f *function) loop(pos int) {
+	live := f.live()
+	bt := f.r.pos
+	params, results := f.blockType()
+	typ := f.r.b[bt:f.r.pos]
+	f.popTypes(params, nanObserve)
+	fr := frame{op: opLoop, params: params, results: results, dead: !live}
+	f.loops++
+	f.nested++
+	atMost("nested loops", uint64(f.nested), MaxLoopDepth)
+	if live {
+		f.depth++
+		if fr.wrapped = len(params) == 0; fr.wrapped {
+			f.depth += 3
+			var text []byte
+			text = append(append(text, opBlock), typ...)
+			text = append(append(text, opLoop), typ...)
+			text = append(text, opBlock, 0x40)
+			text = append(append(text, opLoop), typ...)
+			f.replace(pos, text)
+		}
+		fr.label = f.depth
+	}
+	f.push(fr)
+	if live {
+		f.begin(regionLoop, false)
+		f.top().header = f.cur
+		f.regions[f.cur].inline = !fr.wrapped
+	}
+}
+
+func (f *function) otherwise(pos int) {
+	if f.top().op != opIf {
+		f.fail("else without if")
+	}
+	fall := f.regions[f.cur].syncedAfter()
+	fr := f.pop()
+	if !fr.dead {
+		if fr.unreachable {
+			f.cut(fr.skip, pos)
+		} else {
+			fr.synced = fr.synced && fall
+		}
+	}
+	fr.op, fr.unreachable = opElse, false
+	synced := fr.synced
+	f.push(fr)
+	f.top().synced = synced
+	if !fr.dead {
+		f.begin(regionPlain, fr.entry)
+	}
+}
+
+func (f *function) end(pos int) {
+	live := f.live()
+	after := f.regions[f.cur].syncedAfter()
+	fr := f.pop()
+	if fr.op == opIf {
+		if string(fr.params) != string(fr.results) {
+			f.fail("type mismatch: if without else")
+		}
+		fr.synced = fr.synced && fr.entry
+	}
+	if fr.op == opLoop {
+		f.nested--
+	}
+	if fr.unreachable && !fr.dead {
+		f.cut(fr.skip, pos)
+	}
+	if len(f.frames) == 0 { // the function's own
+		if live {
+			f.regions[f.cur].flush = true
+		}
+		return
+	}
+	f.pushTypes(fr.results)
+	if fr.dead {
+		return
+	}
+	if live {
+		fr.synced = fr.synced && after
+	}
+	f.depth--
+	if fr.wrapped {
+		f.depth -= 3
+		f.edit(edit{pos: f.r.pos, end: f.r.pos, kind: editLoop, arg: fr.header})
+	}
+	if fr.op == opIf || fr.op == opElse || fr.targeted || fr.unreachable {
+		f.begin(regionPlain, fr.synced)
+	}
+}
+
+// cut leaves unreachable code out.
+func (f *function) cut(from, to int) {
+	if from < to {
+		f.edit(edit{pos: from, end: to})
+	}
+}
+
+// branch accounts for one edge to a frame's label at the end of the region here.
+func (f *function) branch(t *frame) {
+	r := &f.regions[f.cur]
+	if t == &f.frames[0] {
+		r.flush = true
+	}
+	if t.op != opLoop {
+		t.targeted = true
+		t.synced = t.synced && r.syncedAfter()
+	}
+}
+
+// newDepth is a label's index among those around in the rewritten function.
+func (f *function) newDepth(d uint32) uint32 { return uint32(f.depth - f.target(d).label) }
+
+func (f *function) retarget(pos int, code byte, d uint32) {
+	if n := f.newDepth(d); n != d {
+		f.replace(pos, appendU32([]byte{code}, n))
+	}
+}
+
+func (f *function) brTable(pos int) {
+	live := f.live()
+	n := int(f.r.u32())
+	atMost("branches of a br_table", uint64(n), MaxBranches)
+	f.popType(i32)
+	text := appendU32([]byte{opBrTable}, uint32(n))
+	// The function's own label makes the region flush, which the other targets inherit.
+	var arity = -1
+	start := f.r
+	for range n + 1 {
+		d := f.r.u32()
+		t := f.target(d)
+		if arity < 0 {
+			arity = len(t.labels())
+		} else if arity != len(t.labels()) {
+			f.fail("type mismatch: targets of a br_table differ")
+		}
+		f.peekTypes(t.labels())
+		if live {
+			text = appendU32(text, f.newDepth(d))
+			if t == &f.frames[0] {
+				f.regions[f.cur].flush = true
+			}
+		}
+	}
+	if live {
+		for range n + 1 {
+			f.branch(f.target(start.u32()))
+		}
+		f.replace(pos, text)
+	}
+	f.unreachable()
+}
+
+// called remembers direct calls, as far as findSmall needs them.
+func (f *function) called(i uint32) {
+	if int(i) < len(f.m.imports) {
+		return
+	}
+	if len(f.code.callees) >= maxCallees {
+		f.code.complex = true
+		return
+	}
+	if !f.emit {
+		f.code.callees = append(f.code.callees, i)
+	}
+}
+
+// call ends the region. A callee that counts depth is told what remains.
+func (f *function) call(pos int, text []byte, counts bool) {
+	if counts && f.emit {
+		f.deepens = true
+		pre := appendU32([]byte{opLocalGet}, f.add(localDepth, i64))
+		pre = appendU32(append(pre, opGlobalSet), f.m.depthGlobal())
+		text = append(pre, text...)
+	}
+	f.replace(pos, text)
+	f.begin(regionReload, true)
+}
+
+func (f *function) callTypes(t funcType) {
+	f.popTypes(t.params, nanObserve)
+	f.pushTypes(t.results)
+}

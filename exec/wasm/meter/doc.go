@@ -1,0 +1,46 @@
+// Package meter rewrites a WebAssembly module so that it counts its own fuel, exactly, and
+// cannot be told apart by its results from one host to the next.
+//
+// It is a pure function of bytes: no engine, no disk. It validates the whole module first
+// (WebAssembly 2.0, W3C 2022-04-19, chapter 3), so that no index of the guest can reach what
+// the pass adds, refuses what P3 does not run, and bounds what would make a compiler
+// explode. Instrument is safe for concurrent use.
+//
+// # Fuel
+//
+// Every executed operator costs its price in [Costs]. A region is a straight line of
+// operators that is entered only at its start: it ends after a branch, a call, a return or
+// unreachable, and before a label that something branches to. A region is charged whole
+// when it is entered, so the total equals charging each operator before executing it,
+// however the program ends, with one exception: when an operator traps in the middle of a
+// region, the rest of that region is charged too. That is a property of the module, the
+// same on every engine. Bulk memory and table operators and memory.grow charge by size in
+// addition, just before they run; a memory.grow or table.grow that is going to fail charges
+// nothing for the pages it does not get.
+//
+// While a function runs, what is left lives in an i64 local. It is written to the hidden
+// global [FuelGlobal] at the start of each region that can leave the function or trap: the
+// host therefore finds the exact figure there in a host call and after a trap. Host calls
+// may charge by lowering that global; it is read again after every call.
+//
+// Loop headers and the entry of every function that is not provably small compare with zero
+// and then call the import [ImportModule].[ImportRefuel] with what is left (negative). The
+// host returns the new amount, at least zero, or panics to stop the guest. Granted - left is
+// what was used, whatever the slices were: the first call is made with a global of 0, so the
+// host need not set anything beforehand.
+//
+// # Depth
+//
+// [DepthGlobal] holds what may still be nested. A function stores its own remainder, less
+// its frame's weight, before it calls; the callee reads it and, when negative, executes
+// unreachable, leaving the negative number for the host to see: call stack exhausted. A
+// frame weighs one, more when it is large, so that the limit also bounds bytes of native
+// stack. Small functions (few operators, calling only small functions) are not counted.
+// Because callers, not callees, keep the count, a host that calls several exports must set
+// the global to Info.DepthLimit before each.
+//
+// # NaN
+//
+// See nan.go for which operators give different bits on different machines, and where they
+// are made canonical.
+package meter

@@ -1,0 +1,173 @@
+package meter
+
+import "encoding/binary"
+
+// Opcodes that only the rewriting uses.
+const (
+	opI64LtS        = 0x53
+	opI64LeU        = 0x58
+	opF32Eq         = 0x5b
+	opF64Eq         = 0x61
+	opI64Add        = 0x7c
+	opI64Sub        = 0x7d
+	opI64Mul        = 0x7e
+	opI64Or         = 0x84
+	opI64ShrU       = 0x88
+	opI64ExtendI32U = 0xad
+	opF32Const      = 0x43
+	opF64Const      = 0x44
+	opMemorySize    = 0x3f
+)
+
+func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
+
+func appendS64(b []byte, v int64) []byte {
+	for {
+		c := byte(v & 0x7f)
+		v >>= 7
+		if v == 0 && c&0x40 == 0 || v == -1 && c&0x40 != 0 {
+			return append(b, c)
+		}
+		b = append(b, c|0x80)
+	}
+}
+
+// rewrite validates body i again and appends it rewritten, with its size before it.
+func (f *function) rewrite(out []byte, i int) []byte {
+	f.emit = true
+	f.scan(i)
+	f.nan.solve()
+	body := f.body[:0]
+	pos := f.groups.end
+	for _, e := range f.edits {
+		body = append(body, f.r.b[pos:e.pos]...)
+		switch e.kind {
+		case editText:
+			body = append(body, f.text[e.text[0]:e.text[1]]...)
+		case editCharge:
+			body = f.appendCharge(body, &f.regions[e.arg])
+		case editLoop:
+			body = f.appendLoopEnd(body, &f.regions[e.arg])
+		case editNaN:
+			if t := &f.nan.taints[e.arg]; t.tainted && t.observed {
+				body = f.appendNaN(body, t)
+			}
+		}
+		pos = e.end
+	}
+	body = append(body, f.r.b[pos:f.r.end]...)
+	f.body = body
+
+	head := appendU32(nil, f.ngroups+uint32(len(f.extra)))
+	head = append(head, f.groups.b[f.groups.pos:f.groups.end]...)
+	for _, t := range f.extra {
+		head = append(head, 1, t)
+	}
+	out = appendU32(out, uint32(len(head)+len(body)))
+	return append(append(out, head...), body...)
+}
+
+// appendCharge charges a region at its start.
+func (f *function) appendCharge(b []byte, r *region) []byte {
+	fuel, global := f.fuel(), f.m.fuelGlobal()
+	get := func(op byte, i uint32) { b = appendU32(append(b, op), i) }
+	loads := r.kind == regionEntry || r.kind == regionReload
+	checks := r.kind == regionLoop || r.kind == regionEntry && !f.code.small
+	if r.kind == regionPlain && r.cost == 0 && (!r.flush || r.synced) {
+		return b
+	}
+	if loads {
+		get(opGlobalGet, global)
+	} else {
+		get(opLocalGet, fuel)
+	}
+	if r.cost > 0 {
+		b = append(appendS64(append(b, opI64Const), int64(r.cost)), opI64Sub)
+	}
+	switch stores := r.flush && (r.cost > 0 || !r.synced); {
+	case stores:
+		get(opLocalTee, fuel)
+		get(opGlobalSet, global)
+	default:
+		get(opLocalSet, fuel)
+	}
+	if !checks {
+		return b
+	}
+	get(opLocalGet, fuel)
+	if r.kind == regionLoop {
+		b = append(b, opI64Const, 0, opI64LtS)
+		if !r.inline {
+			return append(b, opBrIf, 1)
+		}
+		b = append(b, opIf, 0x40)
+		get(opLocalGet, fuel)
+		get(opCall, f.m.helper(helperRefuel))
+		get(opLocalSet, fuel)
+		return append(b, opEnd)
+	}
+	depth := f.add(localDepth, i64)
+	get(opGlobalGet, f.m.depthGlobal())
+	get(opLocalTee, depth)
+	b = append(b, opI64Or, opI64Const, 0, opI64LtS, opIf, 0x40)
+	get(opLocalGet, fuel)
+	get(opLocalGet, depth)
+	get(opCall, f.m.helper(helperEnter))
+	get(opLocalSet, fuel)
+	b = append(b, opEnd)
+	if f.deepens {
+		get(opLocalGet, depth)
+		b = append(appendS64(append(b, opI64Const), int64(f.code.weight)), opI64Sub)
+		get(opLocalSet, depth)
+	}
+	return b
+}
+
+// appendLoopEnd closes what function.loop opened.
+func (f *function) appendLoopEnd(b []byte, r *region) []byte {
+	b = append(b, opBr, 2, opEnd)
+	b = appendU32(append(b, opLocalGet), f.fuel())
+	b = appendU32(append(b, opCall), f.m.helper(helperRefuel))
+	if r.cost > 0 {
+		b = append(appendS64(append(b, opI64Const), int64(r.cost)), opI64Add)
+	}
+	b = appendU32(append(b, opLocalSet), f.fuel())
+	return append(b, opBr, 0, opEnd, opEnd)
+}
+
+// appendNaN makes the value on top of the stack canonical: t == t ? t : NaN.
+func (f *function) appendNaN(b []byte, t *taint) []byte {
+	var tmp uint32
+	var constant, equal []byte
+	choose := []byte{opSelect}
+	switch {
+	case t.typ == f32:
+		tmp = f.add(localF32, f32)
+		constant = binary.LittleEndian.AppendUint32([]byte{opF32Const}, nan32)
+		equal = []byte{opF32Eq}
+	case t.typ == f64:
+		tmp = f.add(localF64, f64)
+		constant = binary.LittleEndian.AppendUint64([]byte{opF64Const}, nan64)
+		equal = []byte{opF64Eq}
+	default:
+		tmp = f.add(localV128, v128)
+		lanes, eq := uint64(nan32<<32|nan32), uint32(65) // f32x4.eq
+		if t.lane == laneF64 {
+			lanes, eq = nan64, 71 // f64x2.eq
+		}
+		constant = binary.LittleEndian.AppendUint64([]byte{opSIMD, 12}, lanes) // v128.const
+		constant = binary.LittleEndian.AppendUint64(constant, lanes)
+		equal = appendU32([]byte{opSIMD}, eq)
+		choose = []byte{opSIMD, 82} // v128.bitselect
+	}
+	b = append(appendU32(append(b, opLocalTee), tmp), constant...)
+	b = appendU32(append(b, opLocalGet), tmp)
+	b = appendU32(append(b, opLocalGet), tmp)
+	return append(append(b, equal...), choose...)
+}
+
+// The canonical NaN: positive, quiet, no payload.
+const (
+	nan32 = 0x7fc00000
+	nan64 = 0x7ff8000000000000
+)
