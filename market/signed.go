@@ -129,3 +129,20 @@ func unseal(domain string, raw []byte, v interface{ head() Header }, network led
 	}
 	return checkBinding(h, now)
 }
+
+// Peek reads the header of signed bytes without verifying anything: enough to see whether
+// they are news.
+func Peek(raw []byte) (Header, error) {
+	if len(raw) > MaxSigned {
+		return Header{}, fmt.Errorf("%d bytes: %w", len(raw), ErrTooLarge)
+	}
+	env, err := record.UnmarshalEnvelope(raw)
+	if err != nil {
+		return Header{}, ErrMalformed
+	}
+	var h Header
+	if err := canon.Unmarshal(env.RawPayload, &h); err != nil {
+		return Header{}, ErrMalformed
+	}
+	return h, nil
+}
