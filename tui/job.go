@@ -151,7 +151,7 @@ func (v *jobView) header(m *model, w int) block {
 	j := v.job
 	right := fmt.Sprintf("%s of %s   %s of %s   %s", count(j.Done), j.total(), credits(j.Spent), j.Budget, plural(uint64(len(j.Peers)), "peer"))
 	if e := j.eta(m.now); e != "-" {
-		right += "   ETA " + e
+		right = "ETA " + e + "   " + right
 	}
 	part := ratio(j.Done, j.Units)
 	if !j.Closed {

@@ -20,6 +20,8 @@ type Options struct {
 	// Verify checks the bytes of a receipt without a node and says in a line what they
 	// prove. nil: the key for it is dim.
 	Verify func(receipt []byte) (string, error)
+
+	width, height int // for tests, where there is no terminal to ask
 }
 
 // Run shows the screens until the person quits, which is nil, or ctx ends, which is its
@@ -38,6 +40,9 @@ func Run(ctx context.Context, n Node, o Options) error {
 	}
 	if o.Out != nil {
 		opts = append(opts, tea.WithOutput(o.Out))
+	}
+	if o.width > 0 {
+		opts = append(opts, tea.WithWindowSize(o.width, o.height))
 	}
 	if o.NoColor {
 		opts = append(opts, tea.WithEnvironment(append(os.Environ(), "NO_COLOR=1")))

@@ -23,13 +23,13 @@ func TestEveryScreenFitsEverySize(t *testing.T) {
 					"3": {"[3 Jobs]", "mandel", "618/1,000"},
 					"4": {"[4 Ledger]", "Receipts", "SIGNATURES", "BAD"},
 					"5": {"[5 Peers]", "maple", "relay"},
-					"6": {"[6 Settings]", "Policy", "accept a unit now: yes", "This node"},
+					"6": {"[6 Settings]", "Policy", "would accept a unit: yes", "This node"},
 				} {
 					r.keys(key)
 					r.tick(time.Second)
 					r.shows(texts...)
 					r.keys("?")
-					r.shows("Keys of", "quit; the node keeps running"[:4])
+					r.shows("Keys of", "help")
 					r.keys("esc", "p")
 					r.check()
 					r.keys("p")

@@ -13,8 +13,8 @@ func (m *model) settingsView(w, h int) block {
 		accepts = warn.of("no") + ", " + clean(host.Why)
 	}
 	policy := []string{
-		fact("would", "accept a unit now: "+accepts),
-		fact("donating", m.donation()),
+		fact("now", "would accept a unit: "+accepts),
+		fact("state", m.donation()),
 		fact("lends", fmt.Sprintf("%d slots, %s GiB memory, %s GiB disk", host.Capacity.Slots, gibs(host.Capacity.Memory), gibs(host.Capacity.Disk))),
 		fact("runs", clean(strings.Join(host.Capacity.Engines, ", "))),
 		fact("speed", si(float64(host.Capacity.Speed))+"fuel/s a slot, measured here"),
@@ -22,7 +22,7 @@ func (m *model) settingsView(w, h int) block {
 		"", faint.of("d turns donating on or off, p pauses it for an hour."),
 	}
 	who := []string{
-		fact("account", s.Account.String()), fact("peer", clean(s.Peer)), fact("network", clean(s.NetName)+" "+faint.of(s.Network.String())),
+		fact("account", s.Account.String()), fact("peer", clean(s.Peer)), fact("network", clean(s.NetName)+" "+faint.of(s.Network.String()[:16])),
 		fact("version", clean(s.Version)+fmt.Sprintf(", pid %d, up %s", s.PID, since(m.now, s.Started))),
 		fact("machine", clean(host.Capacity.Arch)+" "+clean(host.Capacity.OS)),
 	}

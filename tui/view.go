@@ -97,7 +97,7 @@ func (m *model) header() string {
 	} else {
 		left += sep + m.donation()
 	}
-	return between(left, faint.of(": cmd  ? help "), m.w)
+	return between(left, faint.of(": command "), m.w)
 }
 
 func (m *model) tabs() string {
@@ -145,12 +145,12 @@ func (m *model) footer() string {
 		} else {
 			text = bold.of(a.shown()) + " " + a.label
 		}
-		if cells(b.String())+cells(text)+12 > m.w {
+		if cells(b.String())+cells(text)+20 > m.w {
 			break
 		}
 		b.WriteString(" " + text + " ")
 	}
-	b.WriteString(" " + bold.of("q") + " quit")
+	b.WriteString(" " + bold.of("?") + " help  " + bold.of("q") + " quit")
 	return b.String()
 }
 

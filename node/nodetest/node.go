@@ -322,9 +322,11 @@ func (n *Node) UnitStates(_ context.Context, id string, from uint64, count int) 
 		}
 		states := s.Units[s.Jobs[i].ID]
 		from = min(from, uint64(len(states)))
+		letters := make([]byte, 0, count)
 		for _, st := range states[from:min(int(from)+count, len(states))] {
-			out += string(rune(st))
+			letters = append(letters, byte(st))
 		}
+		out = string(letters)
 	})
 	return out, err
 }
@@ -397,7 +399,7 @@ func (n *Node) SetHost(_ context.Context, c node.HostChange) (h node.HostStatus,
 				host.PausedUntil = now.Add(time.Duration(*c.PauseMs) * time.Millisecond)
 			}
 		}
-		host.Accepts, host.Why = true, "idle, accepting work"
+		host.Accepts, host.Why = true, "idle"
 		switch {
 		case !host.Donating:
 			host.Accepts, host.Why = false, "donation is off"
