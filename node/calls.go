@@ -31,6 +31,7 @@ const (
 	CallReceipts    Call = "GET /v1/credit/receipts"
 	CallReceipt     Call = "GET /v1/credit/receipts/{id}"
 	CallInvite      Call = "POST /v1/invite"
+	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"
 	CallShutdown    Call = "POST /v1/shutdown"
 )

@@ -137,6 +137,14 @@ func (c *Client) Invite(ctx context.Context) (string, error) {
 	return r.Invite, err
 }
 
+// Join gives the node an invite to the network it is on: it dials who is named there, now and
+// from now on. CodeDenied for an invite to another network.
+func (c *Client) Join(ctx context.Context, invite string) error {
+	b, _ := json.Marshal(Invitation{Invite: invite}) // a string cannot fail
+	_, err := fetch[struct{}](c, ctx, CallJoin, nil, bytes.NewReader(b))
+	return err
+}
+
 // SetHost changes the provider side and returns how it stands then.
 func (c *Client) SetHost(ctx context.Context, h HostChange) (HostStatus, error) {
 	b, _ := json.Marshal(h) // a bool and a number cannot fail

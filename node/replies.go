@@ -11,7 +11,7 @@ type Units struct {
 	Units uint64 `json:"units"` // the job has now
 }
 
-// Invitation is the reply of CallInvite.
+// Invitation is the reply of CallInvite and the body of CallJoin.
 type Invitation struct {
 	Invite string `json:"invite"`
 }

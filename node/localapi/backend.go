@@ -49,6 +49,8 @@ type Backend interface {
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
 
 	Invite(ctx context.Context) (string, error)
+	// Join dials the peers of an invite to the network the node is on, now and from now on.
+	Join(ctx context.Context, invite string) error
 	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
 	// Shutdown begins to stop the node and returns at once, so that the reply still gets out.
 	Shutdown(ctx context.Context) error

@@ -52,6 +52,7 @@ func Handler(b Backend) http.Handler {
 		s, err := b.Invite(r.Context())
 		return node.Invitation{Invite: s}, err
 	})
+	value(node.CallJoin, h.join)
 	value(node.CallHost, h.host)
 	value(node.CallShutdown, func(r *http.Request) (any, error) { return struct{}{}, b.Shutdown(r.Context()) })
 
@@ -102,6 +103,14 @@ func (h handler) unit(r *http.Request) (any, error) {
 		return nil, usage("unit %.40q is not a number", r.PathValue("n"))
 	}
 	return h.b.Unit(r.Context(), r.PathValue("id"), n)
+}
+
+func (h handler) join(r *http.Request) (any, error) {
+	var i node.Invitation
+	if err := decodeBody(r, &i); err != nil {
+		return nil, err
+	}
+	return struct{}{}, h.b.Join(r.Context(), i.Invite)
 }
 
 func (h handler) host(r *http.Request) (any, error) {

@@ -100,6 +100,13 @@ func TestConformance(t *testing.T) {
 			same(t, "receipt bytes", raw, want.Receipts[0].ID[:], err)
 			invite, err := b.Invite(ctx)
 			same(t, "invite", invite, "p3:example", err)
+			if err := b.Join(ctx, invite); err != nil {
+				t.Errorf("join: %v", err)
+			}
+			var denied *node.Problem
+			if err := b.Join(ctx, "p3:other"); !errors.As(err, &denied) || denied.Code != node.CodeDenied {
+				t.Errorf("join another network: %v", err)
+			}
 
 			file, err := b.PutBlob(ctx, strings.NewReader("hello"))
 			same(t, "blob size", file.Size, int64(5), err)

@@ -385,6 +385,14 @@ func (n *Node) ReceiptBytes(_ context.Context, id string) (b []byte, err error) 
 // Invite returns an invitation to nowhere.
 func (n *Node) Invite(context.Context) (string, error) { return "p3:example", nil }
 
+// Join knows one network: that of Invite.
+func (n *Node) Join(_ context.Context, invite string) error {
+	if invite != "p3:example" {
+		return &node.Problem{Code: node.CodeDenied, Message: "the invite is for another network"}
+	}
+	return nil
+}
+
 // SetHost changes donation and pause.
 func (n *Node) SetHost(_ context.Context, c node.HostChange) (h node.HostStatus, err error) {
 	n.Change(func(s *State) {
