@@ -170,20 +170,41 @@ func (m *model) whose(a ledger.Account) string {
 	return a.String()
 }
 
-// verify checks the selected receipt's bytes here, not in the node.
+// verify checks the selected receipt here, from its bytes alone: the node is not believed.
 func (m *model) verify() tea.Cmd {
-	id, short, check, n := m.credit.selected().ID.String(), m.credit.selected().id, m.opts.Verify, m.node
+	row, network, n := *m.credit.selected(), m.status.Network, m.node
 	return m.act(func(ctx context.Context) (func(*model), error) {
-		b, err := n.ReceiptBytes(ctx, id)
+		raw, err := n.ReceiptBytes(ctx, row.ID.String())
 		if err != nil {
 			return nil, err
 		}
-		says, err := check(b)
-		body := []string{good.of("valid") + "  " + clean(says)}
-		if err != nil {
-			body = []string{bad.of("NOT VALID") + "  " + clean(err.Error())}
-		}
-		body = append(body, "", plural(uint64(len(b)), "byte")+" checked by this program.")
-		return func(m *model) { m.dialog = &dialog{title: "Verify " + short, body: body} }, nil
+		body := verdict(raw, row.ID, network)
+		return func(m *model) { m.dialog = &dialog{title: "Verify " + row.id, body: body} }, nil
 	})
+}
+
+// verdict says what the bytes of receipt id prove.
+func verdict(raw []byte, id ledger.Digest, network ledger.Network) []string {
+	receipt, err := ledger.ParseReceipt(raw)
+	var s ledger.Summary
+	if err == nil {
+		s, err = receipt.Verify()
+	}
+	switch {
+	case err == nil && s.ID != id:
+		err = fmt.Errorf("these are the bytes of another receipt, r-%s", s.ID.Short())
+	case err == nil && s.Network != network:
+		err = errors.New("it is of another credit network")
+	}
+	if err != nil {
+		return []string{bad.of("NOT VALID") + "  " + clean(err.Error())}
+	}
+	lines := []string{
+		good.of("valid") + "  every signature in it holds", "",
+		fact("payer", s.Payer.String()+" locked "+s.Locked.String()),
+		fact("payee", s.Payee.String()+" claims "+s.Claimed.String()),
+		fact("paid", fmt.Sprintf("%s for %s, %s", s.Paid, plural(uint64(s.Units), "unit"), fuel(s.Fuel))),
+		"", faint.of(plural(uint64(len(raw)), "byte") + " checked by this program, not by the node."),
+	}
+	return lines
 }

@@ -75,7 +75,7 @@ func (m *model) actions() []action {
 		list = append(list, action{keys: "K", label: "cancel", help: "cancel the job under the cursor, after a question", why: (*model).whyNoCancel, do: (*model).askCancel})
 	case credit:
 		list[0].label, list[0].help = "receipt", "show the receipt under the cursor"
-		list = append(list, action{keys: "v", label: "verify", help: "check the receipt's signatures in this program", why: (*model).whyNoVerify, do: (*model).verify})
+		list = append(list, action{keys: "v", label: "verify", help: "check the receipt's signatures in this program", why: (*model).whyNoRow, do: (*model).verify})
 	case peers:
 		list[0].label, list[0].help = "details", "show the peer under the cursor"
 		list = append(list, action{keys: "i", label: "invite", help: "a code that brings another PC in", do: (*model).invite})
@@ -132,13 +132,6 @@ func (m *model) whyNoRow() string {
 		return "the list is empty"
 	}
 	return ""
-}
-
-func (m *model) whyNoVerify() string {
-	if m.opts.Verify == nil {
-		return "this program cannot check receipts by itself; use: p3 credit verify"
-	}
-	return m.whyNoRow()
 }
 
 // key handles a key.

@@ -1,12 +1,12 @@
 package tui
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/nodetest"
 )
@@ -236,31 +236,49 @@ func TestLostNodeLeavesDimmedData(t *testing.T) {
 	r.hides("stale")
 }
 
-func TestVerifyRunsHere(t *testing.T) {
+func TestReceiptIsVerifiedFromItsBytes(t *testing.T) {
+	key, err := ledger.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := ledger.Network{7}
+	lock := ledger.Entry{Type: ledger.TypeLock, Network: network, Account: key.Account(), Seq: 1, Prev: ledger.Digest{1}, Peer: ledger.Account{2},
+		Amount: 500_000, Evidence: ledger.Digest{3}, Granted: ledger.Credit, Locked: 500_000,
+		TimeMs: uint64(start.UnixMilli()), ExpiryMs: uint64(start.Add(time.Hour).UnixMilli())}
+	signed, err := key.SignEntry(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := ledger.Receipt{Lock: signed}.Encode()
 	s := nodetest.Sample(start, 1)
+	s.Status.Network = network
+	s.Receipts[0].ID = lock.Digest()
+	s.Files = map[ledger.Digest][]byte{lock.Digest(): raw, s.Receipts[1].ID: raw}
+
 	r := newRig(t, s, 100, 30, Options{})
 	r.keys("4")
 	r.tick(time.Second)
-	r.keys("v")
-	r.shows("use: p3 credit verify")
-
-	var got []byte
-	r = newRig(t, s, 100, 30, Options{Verify: func(b []byte) (string, error) {
-		got = b
-		return "both signatures hold", nil
-	}})
-	r.keys("4")
-	r.tick(time.Second)
 	r.keys("enter")
-	r.shows(s.Receipts[0].ID.String(), "open: work may still be added")
+	r.shows(lock.Digest().String(), "open: work may still be added")
 	r.keys("esc", "v")
-	r.shows("valid  both signatures hold")
-	if string(got) != string(s.Receipts[0].ID[:]) {
-		t.Error("verified other bytes than the receipt's")
-	}
-	r.m.opts.Verify = func([]byte) (string, error) { return "", errors.New("the payee's signature is wrong") }
+	r.shows("valid  every signature in it holds", key.Account().String()+" locked 0.50 cr")
+	r.keys("esc", "j", "v")
+	r.shows("NOT VALID  these are the bytes of another receipt")
+	r.keys("esc", "j", "v")
+	r.shows("NOT VALID  not a receipt file")
+
+	forged := append([]byte(nil), raw...)
+	forged[len(raw)/2] ^= 1
+	r.n.Change(func(s *nodetest.State) { s.Files = map[ledger.Digest][]byte{lock.Digest(): forged} })
+	r.keys("esc", "g", "v")
+	r.shows("NOT VALID  receipt")
+	r.n.Change(func(s *nodetest.State) {
+		s.Files = map[ledger.Digest][]byte{lock.Digest(): raw}
+		s.Status.Network = ledger.Network{8}
+	})
+	r.tick(time.Second)
 	r.keys("esc", "v")
-	r.shows("NOT VALID  the payee's signature is wrong")
+	r.shows("NOT VALID  it is of another credit network")
 }
 
 func TestHelpListsWhatCannotActAndWhy(t *testing.T) {

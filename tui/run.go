@@ -17,10 +17,6 @@ type Options struct {
 	ASCII   bool      // only ASCII signs
 	NoColor bool      // as the variable NO_COLOR, which is honoured too
 
-	// Verify checks the bytes of a receipt without a node and says in a line what they
-	// prove. nil: the key for it is dim.
-	Verify func(receipt []byte) (string, error)
-
 	width, height int // for tests, where there is no terminal to ask
 }
 

@@ -131,7 +131,14 @@ func ascii(s string) string {
 			continue
 		}
 		cluster, width := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
-		b.WriteString(strings.Repeat("?", width))
+		switch cluster {
+		case "…":
+			b.WriteByte('.')
+		case "–":
+			b.WriteByte('-')
+		default:
+			b.WriteString(strings.Repeat("?", width))
+		}
 		s = s[len(cluster):]
 	}
 	return b.String()
