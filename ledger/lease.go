@@ -14,7 +14,7 @@ import (
 //	ledger/l/LOCK/PART              the parts of a lease, see below
 //	ledger/o/LOCK                   open leases
 //	ledger/r/^N u64                 leases in the order we met them, newest first → LOCK
-//	ledger/x/LOCK                   outbox: account u8[20] · signed entry
+//	ledger/x/LOCK                   outbox → key of the entry that waits for an answer
 //	ledger/p/ACCOUNT                what we know of another account, see peer
 //	ledger/s/ACCOUNT EPOCH SEQ      entry of another account → key of its bytes
 //	ledger/f/ACCOUNT                proof against it: the two signed records

@@ -323,7 +323,7 @@ func (b *Book) earnVoucher(t *batch, l *lease, now time.Time) ([]byte, error) {
 		if raw, err = b.takeUp(t, l, l.voucher.Amount, l.vouched().Fuel, l.voucher.K, l.voucherDigest(), FlagVoucher); err != nil {
 			return nil, err
 		}
-		t.put(lockKey(outPrefix, l.id), slices.Concat(l.lock.Account[:], raw))
+		t.put(lockKey(outPrefix, l.id), partKey(l.id, partEarn))
 	}
 	return raw, b.close(t, l)
 }

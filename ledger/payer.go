@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -141,7 +140,7 @@ func (b *Book) settle(t *batch, lock Digest) ([]byte, error) {
 	}
 	t.put(partKey(lock, partSettle), raw)
 	if l.voucher.Amount > 0 {
-		t.put(lockKey(outPrefix, lock), slices.Concat(l.lock.Peer[:], raw))
+		t.put(lockKey(outPrefix, lock), partKey(lock, partSettle))
 	}
 	return raw, b.close(t, l)
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -18,21 +19,27 @@ type Message struct {
 
 // Pending lists what still has to reach others.
 func (b *Book) Pending() ([]Message, error) {
-	var out []Message
-	var bad error
+	var rows []Op
 	err := b.store.Scan([]byte(outPrefix), nil, func(k, v []byte) bool {
-		if len(k) != len(outPrefix)+32 || len(v) != 20+SignedEntrySize {
-			bad = ErrMalformed
-			return false
-		}
-		raw := bytes.Clone(v[20:])
-		out = append(out, Message{Digest(k[len(outPrefix):]), Account(v[:20]), Type(raw[1]), raw})
+		rows = append(rows, Op{Key: bytes.Clone(k), Value: bytes.Clone(v)})
 		return true
 	})
-	if err == nil {
-		err = bad
+	if err != nil {
+		return nil, err
 	}
-	return out, err
+	out := make([]Message, 0, len(rows))
+	for _, row := range rows {
+		raw, err := b.store.Get(row.Value)
+		var e Entry
+		if err == nil {
+			e, err = ParseEntry(raw)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("outbox: the ledger is damaged, restore it from a backup: %w", err)
+		}
+		out = append(out, Message{e.Ref, e.Peer, e.Type, raw})
+	}
+	return out, nil
 }
 
 // Sweep closes every lease whose expiry and grace have passed at now: as payer it settles at the
