@@ -1,0 +1,355 @@
+package wasm
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	osexec "os/exec"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// A unit is a Spec made ready to be sent: its task, and the files behind it.
+type unit struct {
+	spec  exec.Spec
+	task  task
+	paths []string // by number: stdin, then /in, then /data
+}
+
+// maxStdin is the most of Spec.Stdin that travels in a task, in bytes.
+const maxStdin = 4 << 20
+
+func newUnit(spec exec.Spec) (*unit, error) {
+	if len(spec.Stdin) > maxStdin {
+		return nil, fmt.Errorf("stdin of %d bytes, at most %d: put it into a file and use StdinPath", len(spec.Stdin), maxStdin)
+	}
+	u := &unit{spec: spec, paths: []string{spec.StdinPath}}
+	u.task = task{
+		Entry: entryName(spec.Hash, pages(spec.Limits)),
+		Hash:  spec.Hash, Pages: pages(spec.Limits),
+		Args: spec.Args, Env: spec.Env, Stdin: spec.Stdin, Input: spec.StdinPath != "" && spec.Stdio == nil,
+		Limits: spec.Limits, Seed: spec.Seed,
+	}
+	for _, list := range []struct {
+		from []exec.Mount
+		to   *[]mount
+	}{{spec.In, &u.task.In}, {spec.Data, &u.task.Data}} {
+		for _, m := range list.from {
+			size, err := fileSize(m.Path)
+			if err != nil {
+				return nil, fmt.Errorf("input file %s: %w", m.Name, err)
+			}
+			*list.to = append(*list.to, mount{m.Name, size})
+			u.paths = append(u.paths, m.Path)
+		}
+	}
+	return u, nil
+}
+
+// child is a worker process as its node sees it. One goroutine uses it at a time; kill is for any.
+type child struct {
+	cmd    *osexec.Cmd
+	conn   io.ReadWriteCloser
+	r      *bufio.Reader
+	stderr *tail
+	walls  []Protection
+	loaded []string    // cache entries it has, least recently used first
+	broken bool        // it must not be used again
+	idle   *time.Timer // ends it when it fires
+
+	once   sync.Once
+	exited chan struct{}
+}
+
+func (c *child) has(entry string) bool { return slices.Contains(c.loaded, entry) }
+
+// kill ends the process at once.
+func (c *child) kill() { _ = c.cmd.Process.Kill() }
+
+// end kills the process and waits until it is gone.
+func (c *child) end() {
+	c.once.Do(func() {
+		c.broken = true
+		c.kill()
+		c.conn.Close()
+	})
+	<-c.exited
+}
+
+// watch kills the child when ctx ends, a grace after telling it, or after most. stop ends the
+// watch and reports whether most had passed.
+func (c *child) watch(ctx context.Context, most time.Duration) (stop func() (late bool)) {
+	deadline := time.AfterFunc(most, c.kill)
+	over, finished := make(chan struct{}), make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(finished)
+		timer := time.AfterFunc(cancelGrace, c.kill)
+		_ = writeFrame(c.conn, toWorker{Cancel: true}, maxToWorker) // ends when the child is killed
+		<-over
+		if !timer.Stop() {
+			c.broken = true
+		}
+	})
+	return func() bool {
+		close(over)
+		if !unhook() {
+			<-finished
+		}
+		late := !deadline.Stop()
+		c.broken = c.broken || late
+		return late
+	}
+}
+
+// frame reads the next frame; an error says what the process left behind.
+func (c *child) frame() (fromWorker, error) {
+	f, err := readFromWorker(c.r)
+	if err == nil {
+		return f, nil
+	}
+	c.broken = true
+	c.kill()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		<-c.exited
+		return f, fmt.Errorf("the worker died (%s)%s", c.cmd.ProcessState, c.stderr.said())
+	}
+	return f, fmt.Errorf("the worker sent nonsense: %w%s", err, c.stderr.said())
+}
+
+// answer opens a file of the unit and sends it.
+func (c *child) answer(number int, paths []string) error {
+	if number < 0 || number >= len(paths) || paths[number] == "" {
+		return fmt.Errorf("the worker asked for file %d of %d", number, len(paths))
+	}
+	f, err := openHostFile(paths[number])
+	m := toWorker{File: &fileMsg{}}
+	switch {
+	case err != nil:
+		m.File.Error = clip(err.Error())
+		return writeFrame(c.conn, m, maxToWorker)
+	case !carriesFiles(c.conn):
+		f.Close()
+		m.File.Path = paths[number]
+		return writeFrame(c.conn, m, maxToWorker)
+	}
+	defer f.Close()
+	b, err := encodeFrame(m, maxToWorker)
+	if err != nil {
+		return err
+	}
+	return sendFile(c.conn, b, f)
+}
+
+// run has the worker run a unit.
+func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
+	stop := c.watch(ctx, time.Duration(u.spec.Limits.WallMs)*time.Millisecond+loadTime)
+	in, err := newReceipt(u.spec)
+	if err != nil {
+		stop()
+		return res, err
+	}
+	defer in.close()
+	d, err := c.converse(u, in)
+	late := stop()
+	switch {
+	case err == nil && ctx.Err() != nil && d.Fault != "":
+		return res, context.Cause(ctx)
+	case err == nil && d.Fault != "" && d.Reload:
+		c.loaded = slices.DeleteFunc(c.loaded, func(e string) bool { return e == u.task.Entry })
+		return res, fmt.Errorf("%w: %s", errReload, d.Fault)
+	case err == nil && d.Fault != "":
+		return res, errors.New(d.Fault)
+	case err == nil:
+		return in.result(d)
+	}
+	c.broken = true
+	c.kill()
+	switch {
+	case ctx.Err() != nil:
+		return res, context.Cause(ctx)
+	case late:
+		return exec.Result{Status: exec.Deadline, Message: errDeadline.Error() + ", and the worker had to be killed", WallMs: u.spec.Limits.WallMs}, nil
+	}
+	return res, err
+}
+
+// converse sends the task and takes what comes back until it is done.
+func (c *child) converse(u *unit, in *receipt) (*done, error) {
+	t := u.task
+	if at := slices.Index(c.loaded, t.Entry); at >= 0 {
+		c.loaded = slices.Delete(c.loaded, at, at+1)
+	} else if len(c.loaded) >= keepPrograms {
+		t.Drop, c.loaded = c.loaded[0], slices.Delete(c.loaded, 0, 1)
+	}
+	c.loaded = append(c.loaded, t.Entry)
+	if err := writeFrame(c.conn, toWorker{Task: &t}, maxToWorker); err != nil {
+		if _, read := c.frame(); read != nil { // what it left behind says more
+			err = read
+		}
+		return nil, err
+	}
+	for {
+		f, err := c.frame()
+		switch {
+		case err != nil:
+			return nil, err
+		case f.Open != nil:
+			err = c.answer(f.Open.File, u.paths)
+		case f.Chunk != nil:
+			err = in.take(f.Chunk)
+		case f.Done != nil:
+			return f.Done, nil
+		default:
+			err = errors.New("the worker sent a frame out of place")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// build has a worker compile the unit's program.
+func (c *child) build(ctx context.Context, u *unit) error {
+	stop := context.AfterFunc(ctx, c.kill)
+	defer stop()
+	t := task{Hash: u.task.Hash, Pages: u.task.Pages}
+	err := writeFrame(c.conn, toWorker{Task: &t}, maxToWorker)
+	for err == nil {
+		var f fromWorker
+		f, err = c.frame()
+		switch b := f.Built; {
+		case err != nil:
+		case f.Open != nil:
+			err = c.answer(f.Open.File, []string{u.spec.Program})
+		case b == nil:
+			err = errors.New("the worker sent a frame out of place")
+		case b.Fault != "":
+			return fmt.Errorf("compile: %s", b.Fault)
+		case b.Status == exec.BadProgram || b.Status == exec.OutOfMemory:
+			return &badProgram{b.Status, b.Why}
+		case b.Status != 0:
+			return fmt.Errorf("compile: status %d", b.Status)
+		default:
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("compile: %w", err)
+}
+
+// A receipt gathers what a worker sends back of one unit, within the unit's limits.
+type receipt struct {
+	res  exec.Result
+	room int64
+	dir  *outDir
+	file *os.File // being written; nil when dropped
+	sum  hash.Hash
+}
+
+func newReceipt(spec exec.Spec) (*receipt, error) {
+	dir, err := openOutDir(spec.OutDir)
+	if err != nil {
+		return nil, err
+	}
+	return &receipt{room: spec.Limits.Output, dir: dir}, nil
+}
+
+func (r *receipt) take(c *chunk) error {
+	if r.room -= int64(len(c.Data)); r.room < 0 {
+		return errors.New("the worker sent more than the output limit")
+	}
+	switch c.Stream {
+	case 1:
+		r.res.Stdout = append(r.res.Stdout, c.Data...)
+		return nil
+	case 2:
+		r.res.Stderr = append(r.res.Stderr, c.Data...)
+		return nil
+	}
+	n := len(r.res.Files)
+	if n == 0 || r.res.Files[n-1].Name != c.Name {
+		if n > 0 && c.Name < r.res.Files[n-1].Name || n >= exec.MaxFiles {
+			return fmt.Errorf("the worker sent file %q out of order, or too many", c.Name)
+		}
+		if err := r.finish(); err != nil {
+			return err
+		}
+		var err error
+		if r.file, err = r.dir.create(c.Name); err != nil {
+			return err
+		}
+		r.sum = sha256.New()
+		r.res.Files = append(r.res.Files, exec.File{Name: c.Name})
+		n++
+	}
+	r.res.Files[n-1].Size += int64(len(c.Data))
+	r.sum.Write(c.Data)
+	if r.file == nil {
+		return nil
+	}
+	_, err := r.file.Write(c.Data)
+	return err
+}
+
+// finish closes the file being written.
+func (r *receipt) finish() error {
+	if n := len(r.res.Files); n > 0 {
+		r.res.Files[n-1].Hash = ledger.Digest(r.sum.Sum(nil))
+	}
+	f := r.file
+	r.file = nil
+	if f == nil {
+		return nil
+	}
+	return f.Close()
+}
+
+func (r *receipt) result(d *done) (exec.Result, error) {
+	r.res.Status, r.res.ExitCode, r.res.Message = d.Status, d.Exit, d.Message
+	r.res.Fuel, r.res.WallMs = d.Fuel, d.WallMs
+	return r.res, r.finish()
+}
+
+func (r *receipt) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+	r.dir.close()
+}
+
+// tail keeps the last bytes that a process said.
+type tail struct {
+	mu sync.Mutex // guards b
+	b  []byte
+}
+
+const tailSize = 2 << 10
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.b = append(t.b, b[max(0, len(b)-tailSize):]...); len(t.b) > tailSize {
+		t.b = append([]byte(nil), t.b[len(t.b)-tailSize:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tail) said() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.b) == 0 {
+		return ""
+	}
+	return ": " + clip(string(t.b))
+}

@@ -1,0 +1,304 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+)
+
+// PoolOptions configure a Pool. The zero value works.
+type PoolOptions struct {
+	// Slots is how many units run at a time; 0 means 1.
+	Slots int
+	// Memory is the most linear memory of one unit, in bytes; 0 means 4 GiB.
+	Memory int64
+	// CacheDir keeps compiled modules; it is made private to its owner. "" means a temporary
+	// folder that Close removes.
+	CacheDir string
+	// Argv starts a worker, which must call WorkerMain; nil means this executable with "worker".
+	Argv []string
+	// Idle is how long a worker without work lives; 0 means 2 minutes.
+	Idle time.Duration
+	// Foreground lets workers run at normal priority: for machines that do nothing else. Otherwise
+	// they get only the time that nobody else wants, which on a busy machine is next to none.
+	Foreground bool
+	// Bare starts workers that are not shut in. Only for machines where nothing else works.
+	Bare bool
+}
+
+const (
+	// compileTime bounds one compilation: longer ones are bombs, or hopeless on this machine.
+	compileTime = time.Minute
+	// loadTime is what a worker may take, besides a unit's wall time, to load its program.
+	loadTime = 10 * time.Second
+	// cancelGrace is how long a worker may take to end a unit when told to. Then it is killed.
+	cancelGrace = 30 * time.Millisecond
+	// startTime is how long a new worker may take to report.
+	startTime = 10 * time.Second
+	// keepPrograms is how many compiled modules a worker keeps loaded.
+	keepPrograms = 8
+)
+
+// Pool is the engine of a node: every unit runs in a worker process, one a slot, reused. What
+// a guest does to its worker costs that unit at most.
+type Pool struct {
+	opt   PoolOptions
+	cache *cache
+	temp  string // cache folder to remove
+	slots chan struct{}
+	spawn *spawner
+
+	ctx  context.Context // ends with Close
+	stop context.CancelCauseFunc
+
+	mu      sync.Mutex // guards the rest
+	gone    bool
+	idle    []*child // most recently used last
+	failed  int      // starts in a row that failed
+	notBy   time.Time
+	running sync.WaitGroup
+}
+
+var _ exec.Engine = (*Pool)(nil)
+
+// NewPool makes the engine; workers start with the first unit.
+func NewPool(opt PoolOptions) (*Pool, error) {
+	if opt.Slots <= 0 {
+		opt.Slots = 1
+	}
+	if opt.Memory <= 0 || opt.Memory > exec.MaxMemory {
+		opt.Memory = exec.MaxMemory
+	}
+	if opt.Idle <= 0 {
+		opt.Idle = 2 * time.Minute
+	}
+	if len(opt.Argv) == 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find the worker's executable: %w", err)
+		}
+		opt.Argv = []string{exe, "worker"}
+	}
+	p := &Pool{opt: opt, slots: make(chan struct{}, opt.Slots)}
+	var err error
+	if opt.CacheDir == "" {
+		if p.temp, err = os.MkdirTemp("", "p3-cache-"); err != nil {
+			return nil, fmt.Errorf("make compile cache: %w", err)
+		}
+		p.opt.CacheDir = p.temp
+	}
+	if p.opt.CacheDir, err = filepath.Abs(p.opt.CacheDir); err != nil {
+		return nil, err
+	}
+	if p.cache, err = openCache(p.opt.CacheDir); err != nil {
+		return nil, err
+	}
+	p.ctx, p.stop = context.WithCancelCause(context.Background())
+	p.spawn = newSpawner()
+	return p, nil
+}
+
+// Name is exec.EngineWASM.
+func (p *Pool) Name() string { return exec.EngineWASM }
+
+// Close ends all runs and all workers.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	if p.gone {
+		p.mu.Unlock()
+		return nil
+	}
+	p.gone = true
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	p.stop(errClosed)
+	for _, c := range idle {
+		c.end()
+	}
+	p.running.Wait()
+	p.spawn.close()
+	if p.temp != "" {
+		return os.RemoveAll(p.temp)
+	}
+	return nil
+}
+
+// Run implements exec.Engine. With more runs than slots it waits for one.
+func (p *Pool) Run(ctx context.Context, spec exec.Spec) (exec.Result, error) {
+	p.mu.Lock()
+	if p.gone {
+		p.mu.Unlock()
+		return exec.Result{}, errClosed
+	}
+	p.running.Add(1)
+	p.mu.Unlock()
+	defer p.running.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(p.ctx, func() { cancel(errClosed) })()
+
+	if err := check(spec); err != nil {
+		return exec.Result{}, err
+	}
+	if spec.Limits.Memory > p.opt.Memory {
+		return exec.Result{}, fmt.Errorf("the unit may use %d MiB, this host lends %d MiB: lower the memory limit", spec.Limits.Memory>>20, p.opt.Memory>>20)
+	}
+	u, err := newUnit(spec)
+	if err != nil {
+		return exec.Result{}, err
+	}
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return exec.Result{}, context.Cause(ctx)
+	}
+	defer func() { <-p.slots }()
+
+	res, err := p.try(ctx, u)
+	if errors.Is(err, errReload) { // damaged after it was verified, or from another CPU
+		p.cache.drop(u.task.Entry)
+		res, err = p.try(ctx, u)
+	}
+	var worse *badProgram
+	if errors.As(err, &worse) {
+		return exec.Result{Status: worse.status, Message: clip(worse.why)}, nil
+	}
+	return res, err
+}
+
+// try runs a unit on an idle worker, or on a new one.
+func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
+	c := p.take(u.task.Entry)
+	if c == nil || !c.has(u.task.Entry) {
+		if err := p.prepare(ctx, u); err != nil {
+			p.give(c)
+			return exec.Result{}, err
+		}
+	}
+	if c == nil || u.spec.Stdio != nil {
+		p.give(c)
+		var err error
+		if c, err = p.start(ctx, setup{Modules: p.cache.modules(), Memory: p.opt.Memory}, u.spec.Stdio); err != nil {
+			return exec.Result{}, err
+		}
+	}
+	res, err := c.run(ctx, u)
+	if c.broken || u.spec.Stdio != nil {
+		c.end()
+	} else {
+		p.give(c)
+	}
+	return res, err
+}
+
+// prepare makes sure that the cache holds the verified machine code of the unit's program.
+func (p *Pool) prepare(ctx context.Context, u *unit) error {
+	_, err := p.cache.get(ctx, u.task.Entry, func(dir string) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, compileTime, fmt.Errorf("compiling took longer than %s: make the program smaller", compileTime))
+		defer cancel()
+		c, err := p.start(ctx, setup{Build: dir, Memory: p.opt.Memory}, nil)
+		if err != nil {
+			return err
+		}
+		defer c.end()
+		return c.build(ctx, u)
+	})
+	return err
+}
+
+// take removes a worker from the idle ones: the last that has the program loaded, or the last.
+func (p *Pool) take(entry string) *child {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) == 0 {
+		return nil
+	}
+	at := len(p.idle) - 1
+	for i := at; i >= 0; i-- {
+		if p.idle[i].has(entry) {
+			at = i
+			break
+		}
+	}
+	c := p.idle[at]
+	p.idle = slices.Delete(p.idle, at, at+1)
+	c.idle.Stop()
+	return c
+}
+
+// give puts a worker back among the idle ones.
+func (p *Pool) give(c *child) {
+	if c == nil {
+		return
+	}
+	p.mu.Lock()
+	if !p.gone {
+		p.idle = append(p.idle, c)
+		if c.idle == nil {
+			c.idle = time.AfterFunc(p.opt.Idle, func() { p.retire(c) })
+		} else {
+			c.idle.Reset(p.opt.Idle)
+		}
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	c.end()
+}
+
+// retire ends a worker that had nothing to do for long.
+func (p *Pool) retire(c *child) {
+	p.mu.Lock()
+	at := slices.Index(p.idle, c)
+	if at >= 0 {
+		p.idle = slices.Delete(p.idle, at, at+1)
+	}
+	p.mu.Unlock()
+	if at >= 0 {
+		c.end()
+	}
+}
+
+// start starts a worker and waits until it has shut itself in. After failures it waits, 100 ms
+// at first and at most 10 s, so that a machine that cannot start workers is not kept busy by trying.
+func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio) (*child, error) {
+	p.mu.Lock()
+	wait := time.Until(p.notBy)
+	p.mu.Unlock()
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	s.Bare, s.Streams, s.Foreground = p.opt.Bare, streams != nil, p.opt.Foreground || streams != nil
+	c, err := p.spawn.start(ctx, p.opt.Argv, s, streams)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.failed = 0
+	case ctx.Err() == nil:
+		p.failed++
+		p.notBy = time.Now().Add(min(10*time.Second, 50*time.Millisecond<<min(p.failed, 10)))
+	}
+	return c, err
+}
+
+// Workers is how many worker processes wait for work.
+func (p *Pool) Workers() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle)
+}

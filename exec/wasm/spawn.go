@@ -1,0 +1,135 @@
+package wasm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+)
+
+// A spawner starts worker processes, all from one goroutine: on Linux the system kills a child
+// when the thread that started it ends, so that thread must stay.
+type spawner struct {
+	jobs chan func()
+	done chan struct{}
+	// spaces is whether this machine lets us make namespaces; found out by the first start.
+	spaces bool
+}
+
+func newSpawner() *spawner {
+	s := &spawner{jobs: make(chan func()), done: make(chan struct{}), spaces: true}
+	go func() {
+		defer close(s.done)
+		keepThread()
+		for job := range s.jobs {
+			job()
+		}
+	}()
+	return s
+}
+
+func (s *spawner) close() {
+	close(s.jobs)
+	<-s.done
+}
+
+// start starts a worker and waits for it to report. streams may be nil.
+func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *exec.Stdio) (c *child, err error) {
+	started := make(chan struct{})
+	s.jobs <- func() {
+		defer close(started)
+		set.Spaces = s.spaces && !set.Bare && haveSpaces
+		c, err = launch(argv, set.Spaces, streams)
+		if err != nil && set.Spaces {
+			if c, err = launch(argv, false, streams); err == nil {
+				s.spaces, set.Spaces = false, false
+			}
+		}
+	}
+	<-started
+	if err != nil {
+		return nil, fmt.Errorf("start a worker: %w", err)
+	}
+	stop := context.AfterFunc(ctx, c.kill)
+	late := time.AfterFunc(startTime, c.kill)
+	err = writeFrame(c.conn, toWorker{Setup: &set}, maxToWorker)
+	var f fromWorker
+	if err == nil {
+		f, err = c.frame()
+	}
+	if err == nil && f.Ready == nil {
+		err = errors.New("its first frame is not ready: is it the same version of p3?")
+	}
+	inTime := late.Stop()
+	switch {
+	case !stop() && ctx.Err() != nil:
+		c.end()
+		return nil, context.Cause(ctx)
+	case !inTime:
+		c.end()
+		return nil, fmt.Errorf("start a worker: no answer within %s%s", startTime, c.stderr.said())
+	case err != nil:
+		c.end()
+		return nil, fmt.Errorf("start a worker: %w", err)
+	}
+	c.walls = append(f.Ready.Protections, yield(c.cmd.Process.Pid, set.Foreground)...)
+	return c, nil
+}
+
+// launch starts the process.
+func launch(argv []string, spaces bool, streams *exec.Stdio) (*child, error) {
+	ours, in, out, err := connect()
+	if err != nil {
+		return nil, err
+	}
+	c := &child{conn: ours, stderr: &tail{}, exited: make(chan struct{})}
+	c.r = bufio.NewReaderSize(ours, 16<<10)
+	c.cmd = osexec.Command(argv[0], argv[1:]...)
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, c.stderr
+	c.cmd.Env = append(workerEnv(), workerMark+"=1")
+	c.cmd.SysProcAttr = workerAttr(spaces)
+	c.cmd.WaitDelay = time.Second
+	defer out.Close()
+	defer in.Close()
+	if streams != nil {
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			ours.Close()
+			return nil, err
+		}
+		defer null.Close()
+		for _, f := range []*os.File{streams.In, streams.Out, streams.Err} {
+			if f == nil {
+				f = null
+			}
+			c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, f)
+		}
+	}
+	if err := c.cmd.Start(); err != nil {
+		ours.Close()
+		return nil, err
+	}
+	go func() {
+		_ = c.cmd.Wait() // how it ended is in ProcessState
+		close(c.exited)
+	}()
+	return c, nil
+}
+
+// workerMark is set in a worker's environment, for executables that find out by it what they are.
+const workerMark = "P3_WORKER"
+
+// workerEnv is the little of our environment that a worker needs: nothing of the owner's.
+func workerEnv() (env []string) {
+	for _, name := range []string{"SystemRoot", "TEMP", "TMP", "GOCOVERDIR", "GOTRACEBACK"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}

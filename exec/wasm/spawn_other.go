@@ -1,0 +1,11 @@
+//go:build !unix
+
+package wasm
+
+import "syscall"
+
+const haveSpaces = false
+
+func keepThread() {}
+
+func workerAttr(bool) *syscall.SysProcAttr { return nil }
