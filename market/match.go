@@ -203,12 +203,15 @@ func refuse(d Demand, c Candidate, now time.Time) (cost ledger.Credits, why Reas
 	if d.Budget > 0 && cost > d.Budget {
 		return 0, OverBudget, cost.String()
 	}
-	switch ok, err := d.Need.Match(c.Attributes()); {
-	case err != nil:
-		return 0, NeedFails, err.Error()
-	case !ok:
-		return 0, NeedNotMet, d.Need.String()
-	case o.FreeSlots == 0:
+	if d.Need.program != nil { // else the attributes' texts would be made for nothing
+		switch ok, err := d.Need.Match(c.Attributes()); {
+		case err != nil:
+			return 0, NeedFails, err.Error()
+		case !ok:
+			return 0, NeedNotMet, d.Need.String()
+		}
+	}
+	if o.FreeSlots == 0 {
 		return 0, NoFreeSlots, ""
 	}
 	return cost, 0, ""

@@ -151,8 +151,8 @@ func TestFreshNodeSeesTheMarketAtOnce(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("%d offers seen %s after dialling", len(others), took.Round(time.Millisecond))
-	if took > time.Second {
-		t.Errorf("took %s, want less than a second", took)
+	if took > 3*time.Second { // 7 ms on an idle machine; later means that only gossip or the DHT brought them
+		t.Errorf("took %s", took)
 	}
 }
 
