@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,16 +123,16 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// flaky loses every watch after the first update, until it is mended.
+// flaky loses every watch until it is mended.
 type flaky struct {
 	*nodetest.Node
-	watches int
-	mended  bool
+	watches atomic.Int32
+	mended  atomic.Bool
 }
 
 func (f *flaky) Watch(ctx context.Context, yield func(node.Update) error) error {
-	f.watches++
-	if f.mended {
+	f.watches.Add(1)
+	if f.mended.Load() {
 		return f.Node.Watch(ctx, yield)
 	}
 	return &node.Problem{Code: node.CodeNoNode, Message: "gone", Hint: "start it with: p3 up"}
@@ -147,15 +148,15 @@ func TestFeedComesBack(t *testing.T) {
 		time.Sleep(2*retryEvery + time.Second)
 		synctest.Wait()
 		got := f.take()
-		if n.watches != 3 || got.lost == nil || !got.lostAt.Equal(begun) {
-			t.Errorf("%d attempts, lost %v at %v", n.watches, got.lost, got.lostAt)
+		if n.watches.Load() != 3 || got.lost == nil || !got.lostAt.Equal(begun) {
+			t.Errorf("%d attempts, lost %v at %v", n.watches.Load(), got.lost, got.lostAt)
 		}
-		n.mended = true
+		n.mended.Store(true)
 		f.retry()
 		synctest.Wait()
 		got = f.take()
-		if n.watches != 4 || got.lost != nil || got.status == nil || !got.fresh || len(got.events) != 6 {
-			t.Errorf("%d attempts, then %+v", n.watches, got)
+		if n.watches.Load() != 4 || got.lost != nil || got.status == nil || !got.fresh || len(got.events) != 6 {
+			t.Errorf("%d attempts, then %+v", n.watches.Load(), got)
 		}
 		if got := f.take(); got.status != nil || got.events != nil || got.fresh {
 			t.Errorf("news told twice: %+v", got)
@@ -175,7 +176,7 @@ func TestPlainAppendsLines(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- Plain(ctx, n, out) }()
 		time.Sleep(time.Minute) // many attempts, one line
-		n.mended = true
+		n.mended.Store(true)
 		time.Sleep(3 * time.Second)
 		n.Change(func(s *nodetest.State) { s.Status.Peers = 7 })
 		n.Change(func(s *nodetest.State) {

@@ -52,7 +52,15 @@ func drawable(cluster string, width int) bool {
 		}
 	}
 	// A terminal counts either clusters or code points; both must come to the same.
-	return ansi.StringWidthWc(cluster) == width
+	return ansi.StringWidthWc(cluster) == width && standsAlone(cluster)
+}
+
+// standsAlone reports whether a cluster stays one between other characters: a mark at its
+// start, parted from its base by what was taken out, would join the "?" put there.
+func standsAlone(cluster string) bool {
+	before, _ := ansi.FirstGraphemeCluster("?"+cluster, ansi.GraphemeWidth)
+	itself, _ := ansi.FirstGraphemeCluster(cluster+"?", ansi.GraphemeWidth)
+	return before == "?" && itself == cluster
 }
 
 // cleanLines is clean for text of several lines: at most max of them, tabs as spaces.
@@ -121,20 +129,22 @@ func blanks(n int) string {
 	return strings.Repeat(" ", n)
 }
 
-// ascii replaces what is not ASCII, cell by cell.
+// ascii replaces what is not ASCII, cell by cell. A letter keeps its place without its marks.
 func ascii(s string) string {
 	var b strings.Builder
 	for s != "" {
-		if s[0] < utf8.RuneSelf {
+		if s[0] < utf8.RuneSelf && (len(s) == 1 || s[1] < utf8.RuneSelf) {
 			b.WriteByte(s[0])
 			s = s[1:]
 			continue
 		}
 		cluster, width := ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
-		switch cluster {
-		case "…":
+		switch {
+		case cluster[0] < utf8.RuneSelf:
+			b.WriteByte(cluster[0])
+		case cluster == "…":
 			b.WriteByte('.')
-		case "–":
+		case cluster == "–":
 			b.WriteByte('-')
 		default:
 			b.WriteString(strings.Repeat("?", width))

@@ -33,7 +33,7 @@ func TestClean(t *testing.T) {
 // FuzzClean: nothing that clean lets through can move a cursor, and all terminals agree on
 // its width.
 func FuzzClean(f *testing.F) {
-	for _, s := range []string{"maple", "\x1b[2J", "👩‍👩‍👧‍👦 e\u0301\u0301\u0301", "\u202e\u2066x", "🇩🇪🇩", "\xf0\x9f", "ก็็็็", "가\u1100\u1161", "☺️☺"} {
+	for _, s := range []string{"maple", "\x1b[2J", "👩‍👩‍👧‍👦 e\u0301\u0301\u0301", "\u202e\u2066x", "🇩🇪🇩", "\xf0\x9f", "ก็็็็", "가\u1100\u1161", "☺️☺", "\x1d\u302e0", "\u0d4e\x01a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
