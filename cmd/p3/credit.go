@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+func (a *app) creditCmd() *cobra.Command {
+	c := &cobra.Command{Use: "credit", Short: "Your credit: balance, receipts, show, verify"}
+	c.AddCommand(
+		&cobra.Command{Use: "balance", Short: "Show what you earned, spent and may spend", Args: cobra.NoArgs, RunE: a.with(a.balance)},
+		&cobra.Command{Use: "receipts", Short: "List receipts, newest first", Args: cobra.NoArgs, RunE: a.with(a.receipts)},
+		&cobra.Command{Use: "show ID", Short: "Write one receipt's signed bytes to stdout", Args: cobra.ExactArgs(1), RunE: a.with(a.creditShow)},
+		&cobra.Command{
+			Use: "verify [FILE|ID]...", Short: "Check receipts from their bytes alone; without arguments all of this node's",
+			RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args) },
+		},
+	)
+	return c
+}
+
+func (a *app) balance(ctx context.Context, cl *node.Client, _ []string) error {
+	b, err := cl.Balance(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(b)
+	}
+	fmt.Fprintf(a.out, "balance  %s\nearned   %s\nspent    %s\nlocked   %s\nfree     %s (down to -%s)\n", b.Net, b.Earned, b.Spent, b.Locked, b.Free, b.Floor)
+	return nil
+}
+
+func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
+	var rows [][]string
+	var me ledger.Account
+	if !a.json {
+		st, err := cl.Status(ctx)
+		if err != nil {
+			return err
+		}
+		me = st.Account
+	}
+	err := cl.Receipts(ctx, func(r node.Receipt) error {
+		if a.json {
+			return a.print(r)
+		}
+		amount, other := r.Paid.Decimal(), r.Payer
+		if r.Payer == me {
+			amount, other = "-"+amount, r.Payee
+		}
+		check := "ok"
+		if !r.Verified {
+			check = "BAD: " + r.Problem
+		}
+		rows = append(rows, []string{r.ID.Short(), r.Time.Local().Format(time.DateTime), other.Short(), amount, fmt.Sprint(r.Units), showFuel(uint64(r.Fuel)), r.State, check})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !a.json && len(rows) == 0 {
+		a.say("no receipts yet")
+	}
+	return table(a.out, "RECEIPT TIME WITH CR UNITS FUEL STATE SIGNATURES", rows)
+}
+
+func (a *app) creditShow(ctx context.Context, cl *node.Client, args []string) error {
+	b, err := cl.ReceiptBytes(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if isTerminal(a.out) {
+		return a.verdict(args[0], b)
+	}
+	_, err = a.out.Write(b)
+	return err
+}
+
+// verify needs no node for files: a receipt proves itself.
+func (a *app) verify(ctx context.Context, args []string) error {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	cl := a.client()
+	bad, good := 0, 0
+	check := func(name string, b []byte) {
+		if err := a.verdict(name, b); err != nil {
+			bad++
+		} else {
+			good++
+		}
+	}
+	if len(args) == 0 {
+		var ids []string
+		if err := cl.Receipts(ctx, func(r node.Receipt) error { ids = append(ids, r.ID.String()); return nil }); err != nil {
+			return err
+		}
+		args = ids
+	}
+	for _, arg := range args {
+		b, err := os.ReadFile(arg)
+		if errors.Is(err, fs.ErrNotExist) && isHex(arg) {
+			b, err = cl.ReceiptBytes(ctx, arg)
+		}
+		if err != nil {
+			if p := (*node.Problem)(nil); errors.As(err, &p) {
+				return err
+			}
+			return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a receipt file, or the ID of a receipt of this node"}
+		}
+		check(arg, b)
+	}
+	a.say("%d verified, %d bad", good, bad)
+	if bad > 0 {
+		a.exit = exitError
+	}
+	return nil
+}
+
+func (a *app) verdict(name string, b []byte) error {
+	r, err := ledger.ParseReceipt(b)
+	var s ledger.Summary
+	if err == nil {
+		s, err = r.Verify()
+	}
+	if a.json {
+		v := map[string]any{"schema": "p3.verify/v1", "receipt": name, "verified": err == nil}
+		if err != nil {
+			v["problem"] = err.Error()
+		} else {
+			v["id"], v["payer"], v["payee"], v["paid_ucr"], v["units"], v["fuel"], v["state"] = s.ID, s.Payer, s.Payee, s.Paid, s.Units, s.Fuel, s.State(time.Now())
+		}
+		return errors.Join(err, a.print(v))
+	}
+	if err != nil {
+		fmt.Fprintf(a.out, "BAD  %s: %v\n", printable(name), err)
+		return err
+	}
+	fmt.Fprintf(a.out, "ok   %s  %s paid %s %s for %d units, %s, %s\n", s.ID.Short(), s.Payer.Short(), s.Payee.Short(), s.Paid, s.Units, showFuel(uint64(s.Fuel)), s.State(time.Now()))
+	return nil
+}
+
+func isHex(s string) bool {
+	return len(s) >= 4 && len(s) <= 64 && strings.Trim(strings.ToLower(s), "0123456789abcdef") == ""
+}

@@ -1,0 +1,413 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// releaseEvery is how many results pass between two clean-ups of remembered input.
+const releaseEvery = 256
+
+type mapOptions struct {
+	spec   spec
+	file   string
+	files  bool
+	detach bool
+	dryRun bool
+	outDir string
+	wait   time.Duration
+}
+
+func (a *app) mapCmd() *cobra.Command {
+	o := mapOptions{spec: newSpec()}
+	c := &cobra.Command{
+		Use:   "map APP [FILE|-] [-- ARGS...]",
+		Short: "Run a WebAssembly program over many inputs on other people's machines",
+		Long: `Run a WebAssembly program (WASI preview 1 command) over many inputs on other people's machines.
+
+Each line of FILE (or of stdin) is one unit: the program gets the line on its stdin, and "{}" in ARGS
+stands for it. With --files the further arguments are files, one unit each, found at /in/NAME and on
+stdin; with --range units are numbers. Results come to stdout in the order of the inputs, as soon as
+they and all before them are there.
+
+  p3 map upper.wasm lines.txt
+  seq 1000 | p3 map square.wasm > squares.txt
+  p3 map --files stat.wasm *.txt -- --verbose {}
+  p3 map --range 0:64 --verify 2 render.wasm > tiles
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error {
+			if n := c.ArgsLenAtDash(); n >= 0 {
+				o.spec.Args = append(o.spec.Args, args[n:]...)
+				args = args[:n]
+			}
+			return a.mapJob(c.Context(), &o, args)
+		},
+	}
+	o.spec.flags(c)
+	f := c.Flags()
+	f.StringVarP(&o.file, "file", "f", "", "read the job from a YAML or JSON file")
+	f.BoolVar(&o.files, "files", false, "the arguments after APP are files, one unit each")
+	f.BoolVarP(&o.detach, "detach", "d", false, "print the job's ID and leave; see p3 job watch")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the job as it would be submitted, and do nothing")
+	f.StringVarP(&o.outDir, "out", "o", "", "folder for what units leave in /out, one folder a unit")
+	f.DurationVar(&o.wait, "wait", 30*time.Second, "give up when no provider can be had for so long (0 = never)")
+	return c
+}
+
+// mapJob is the whole verb: check, submit, feed, print.
+func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	if o.file != "" {
+		if err := o.spec.load(o.file); err != nil {
+			return err
+		}
+	}
+	if o.spec.App == "" {
+		if len(args) == 0 {
+			return usage("name a program: p3 map APP [FILE|-]")
+		}
+		o.spec.App, args = args[0], args[1:]
+	}
+	if o.files {
+		o.spec.Each.Files, args = args, nil
+		if len(o.spec.Each.Files) == 0 {
+			return usage("--files needs files after the program")
+		}
+	}
+	if len(args) > 1 {
+		return usage("%d inputs given, one file or - is taken; for one unit a file use --files, for arguments of the program write them after --", len(args))
+	}
+	if len(args) == 1 {
+		o.spec.Each.Lines = args[0]
+	}
+	cl := a.client()
+	put := func(ctx context.Context, path string) (exec.File, error) {
+		r, err := os.Open(path)
+		if err != nil {
+			return exec.File{}, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+		}
+		defer r.Close()
+		if o.dryRun {
+			return hashFile(r)
+		}
+		return cl.PutBlob(ctx, r)
+	}
+	if !o.dryRun {
+		if _, err := cl.Status(ctx); err != nil {
+			return err
+		}
+	}
+	m, err := o.spec.manifest(ctx, put)
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		m.Nonce = make([]byte, 16)
+		if err := m.Validate(); err != nil {
+			return usage("%v", err)
+		}
+		fmt.Fprintln(a.out, m.JSON())
+		return nil
+	}
+	src, err := a.source(ctx, &o.spec, cl)
+	if err != nil {
+		return err
+	}
+	j, err := cl.SubmitJob(ctx, m)
+	if err != nil {
+		return err
+	}
+	if !a.json {
+		a.say("%s  %s  at most %s", j.ID.Short(), j.Name, j.Budget)
+	}
+	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), src: &replay{next: src}, outDir: o.outDir, wait: o.wait}
+	if o.detach {
+		if err := f.send(ctx); err != nil {
+			return err
+		}
+		if a.json {
+			return a.print(map[string]any{"schema": "p3.job/v1", "job": j.ID})
+		}
+		fmt.Fprintln(a.out, j.ID.Short())
+		return nil
+	}
+	return f.run(ctx)
+}
+
+func (a *app) source(ctx context.Context, s *spec, cl *node.Client) (source, error) {
+	switch {
+	case s.Each.Range != "":
+		from, step, n, err := parseRange(s.Each.Range)
+		return numbers(from, step, n), err
+	case len(s.Each.Files) > 0:
+		paths, err := expandFiles(s.Each.Files)
+		return files(ctx, paths, cl.PutBlob), err
+	case s.Each.Lines == "" || s.Each.Lines == "-":
+		if isTerminal(a.in) && !a.quiet {
+			a.say("reading inputs from the terminal, one unit a line; end with Ctrl-D")
+		}
+		return lines(ctx, a.in, cl.PutBlob), nil
+	}
+	r, err := os.Open(s.Each.Lines)
+	if err != nil {
+		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a file of inputs, one unit a line, or - for stdin"}
+	}
+	context.AfterFunc(ctx, func() { r.Close() })
+	return lines(ctx, r, cl.PutBlob), nil
+}
+
+// A feed is one attached job: inputs go in, results come out in order, and a node that is
+// restarted meanwhile is met again.
+type feed struct {
+	a         *app
+	cl        *node.Client
+	id, short string
+	src       *replay
+	outDir    string
+	wait      time.Duration
+	failed    uint64
+	next      uint64 // the first result not printed
+}
+
+func (f *feed) run(ctx context.Context) error {
+	// The first Ctrl-C stops feeding and says how to go on; the node keeps running the job.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	bar := f.a.newProgress(f.cl, f.id)
+	g, gctx := errgroup.WithContext(ctx)
+	sending, stopSending := context.WithCancel(gctx)
+	g.Go(func() error {
+		err := f.send(sending)
+		if sending.Err() != nil && gctx.Err() == nil {
+			return nil // the job ended before its input did
+		}
+		return err
+	})
+	g.Go(func() error {
+		defer stopSending()
+		return f.receive(gctx)
+	})
+	watch, stopWatch := context.WithCancel(gctx)
+	if f.wait > 0 {
+		g.Go(func() error { return f.giveUp(watch) })
+	}
+	g.Go(func() error { bar.run(watch); return nil })
+	go func() { <-sending.Done(); stopWatch() }()
+	err := g.Wait()
+	stopWatch()
+	if err != nil {
+		if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+			f.a.say("\nleft %s running: `p3 job watch %s` shows it, `p3 job cancel %s` ends it", f.short, f.short, f.short)
+			return context.Canceled
+		}
+		return err
+	}
+	j, err := f.cl.Job(context.WithoutCancel(ctx), f.id)
+	if err != nil {
+		return err
+	}
+	bar.done(j)
+	if j.State == node.JobCancelled {
+		return &node.Problem{Code: node.CodeInternal, Message: f.short + " was cancelled", Hint: "its results so far: p3 job output " + f.short}
+	}
+	if f.failed > 0 {
+		f.a.exit = exitUnitsFailed
+		f.a.say("%d of %d units failed: `p3 job logs %s` shows why", f.failed, j.Units, f.short)
+	}
+	return nil
+}
+
+// again retries an operation across a restart of the node.
+func (f *feed) again(ctx context.Context, op func() error) error {
+	var gone time.Time
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := op()
+		var p *node.Problem
+		if !errors.As(err, &p) || p.Code != node.CodeNoNode {
+			return err
+		}
+		switch {
+		case gone.IsZero():
+			gone = time.Now()
+			f.a.say("the node is gone; waiting for it to come back (the job goes on then)")
+		case time.Since(gone) > 2*time.Minute:
+			return &node.Problem{Code: node.CodeNoNode, Message: p.Message, Hint: "start it with `p3 up`; then `p3 job watch " + f.short + "` shows the rest"}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *feed) send(ctx context.Context) error {
+	err := f.again(ctx, func() error {
+		j, err := f.cl.Job(ctx, f.id)
+		if err != nil {
+			return err
+		}
+		_, err = f.cl.AddInputs(ctx, f.id, j.Units, f.src.from(j.Units))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	n, ended := f.src.total()
+	if !ended {
+		return nil
+	}
+	return f.again(ctx, func() error {
+		_, err := f.cl.CloseInputs(ctx, f.id, n)
+		return err
+	})
+}
+
+func (f *feed) receive(ctx context.Context) error {
+	return f.again(ctx, func() error {
+		err := f.cl.Results(ctx, f.id, f.next, func(u node.UnitResult) error {
+			if err := f.print(ctx, u); err != nil {
+				return err
+			}
+			f.next = u.Unit + 1
+			if f.next%releaseEvery == 0 {
+				f.src.release(f.next)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return nil
+	})
+}
+
+func (f *feed) print(ctx context.Context, u node.UnitResult) error {
+	if u.Error != "" || !u.Result.OK() {
+		f.failed++
+		f.a.say("unit %d: %s", u.Unit, explainUnit(u))
+	}
+	if f.outDir != "" && len(u.Result.Files) > 0 {
+		dir := filepath.Join(f.outDir, fmt.Sprintf("%06d", u.Unit))
+		if err := saveFiles(ctx, f.cl, u.Result.Files, dir); err != nil {
+			return err
+		}
+	}
+	if f.a.json {
+		return f.a.print(u)
+	}
+	if len(u.Result.Stderr) > 0 && f.a.verbose {
+		f.a.err.Write(u.Result.Stderr)
+	}
+	_, err := f.a.out.Write(u.Result.Stdout)
+	return err
+}
+
+// giveUp ends the wait for a first provider.
+func (f *feed) giveUp(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for waited := time.Duration(0); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		j, err := f.cl.Job(ctx, f.id)
+		if err != nil {
+			continue
+		}
+		if j.State != node.JobWaiting || j.Done > 0 {
+			waited = 0
+			continue
+		}
+		if waited += time.Second; waited >= f.wait {
+			f.cl.CancelJob(ctx, f.id)
+			return &node.Problem{Code: node.CodeNoOffers, Message: fmt.Sprintf("no provider for %s: %s", f.wait, j.Why),
+				Hint: "see `p3 offer ls` and `p3 peer ls`; relax --need, --max-price or --verify, raise --max-cost, or allow more time with --wait"}
+		}
+	}
+}
+
+// explainUnit says in one line why a unit failed.
+func explainUnit(u node.UnitResult) string {
+	r := u.Result
+	switch {
+	case u.Error != "":
+		return u.Error
+	case r.Status == exec.Exited:
+		return fmt.Sprintf("exit code %d%s", r.ExitCode, lastLine(r.Stderr))
+	case r.Message != "":
+		return fmt.Sprintf("%s: %s", r.Status, r.Message)
+	}
+	return r.Status.String()
+}
+
+func lastLine(b []byte) string {
+	end := len(b)
+	for end > 0 && b[end-1] == '\n' {
+		end--
+	}
+	start := end
+	for start > 0 && b[start-1] != '\n' && end-start < 200 {
+		start--
+	}
+	if start == end {
+		return ""
+	}
+	return ": " + printable(string(b[start:end]))
+}
+
+// saveFiles fetches the output files of a unit into dir.
+func saveFiles(ctx context.Context, cl *node.Client, list []exec.File, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir) // names come from a guest: nothing lands outside
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for _, f := range list {
+		if !exec.ValidName(f.Name) {
+			return fmt.Errorf("output name %q cannot be saved", f.Name)
+		}
+		if d := filepath.Dir(filepath.FromSlash(f.Name)); d != "." {
+			if err := root.MkdirAll(d, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := saveFile(ctx, cl, root, f); err != nil {
+			return fmt.Errorf("save %s: %w", f.Name, err)
+		}
+	}
+	return nil
+}
+
+func saveFile(ctx context.Context, cl *node.Client, root *os.Root, f exec.File) error {
+	r, _, err := cl.GetBlob(ctx, f.Hash)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := root.Create(filepath.FromSlash(f.Name))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, r)
+	return errors.Join(err, w.Close())
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
+	"github.com/personal-power-plant/p3/node"
+)
+
+func (a *app) offerCmd() *cobra.Command {
+	var need string
+	c := &cobra.Command{Use: "offer", Short: "The market: ls"}
+	ls := &cobra.Command{Use: "ls", Short: "List the offers this node knows, best first", Args: cobra.NoArgs,
+		RunE: a.with(func(ctx context.Context, cl *node.Client, _ []string) error { return a.offerLs(ctx, cl, need) })}
+	ls.Flags().StringVar(&need, "need", "", `only those that meet a condition, such as 'slots >= 4'`)
+	c.AddCommand(ls)
+	return c
+}
+
+func (a *app) offerLs(ctx context.Context, cl *node.Client, need string) error {
+	n, err := market.CompileNeed(need)
+	if err != nil {
+		return usage("--need: %v", err)
+	}
+	all, err := cl.Offers(ctx)
+	if err != nil {
+		return err
+	}
+	offers := slices.DeleteFunc(slices.Clone(all), func(o node.Offer) bool {
+		ok, err := n.Match(attributes(o))
+		return err != nil || !ok
+	})
+	if len(offers) == 0 {
+		if len(all) > 0 {
+			return &node.Problem{Code: node.CodeNoOffers, Message: fmt.Sprintf("none of %d offers meets %s", len(all), need), Hint: "relax the condition"}
+		}
+		a.say("no offers yet; peers on this LAN appear by themselves, others by `p3 join INVITE`")
+	}
+	slices.SortStableFunc(offers, func(x, y node.Offer) int { return cmp.Compare(y.Score, x.Score) })
+	var rows [][]string
+	for _, o := range offers {
+		if a.json {
+			if err := a.print(o); err != nil {
+				return err
+			}
+			continue
+		}
+		trust := "new"
+		if o.Done+o.Failed > 0 {
+			trust = fmt.Sprintf("%.2f (%d)", float64(o.Done+1)/float64(o.Done+2*o.Failed+2), o.Done+o.Failed)
+		}
+		name := o.Name
+		if o.Self {
+			name += " (this node)"
+		}
+		rows = append(rows, []string{name, fmt.Sprintf("%d/%d", o.Free, o.Capacity.Slots), showSize(o.Capacity.Memory), fmt.Sprintf("%.2f", float64(o.Capacity.Speed)/1e9),
+			perTfuel(o.Price), fmt.Sprintf("%.1fms", o.RTTMs), trust, strings.Join(o.Capacity.Engines, ","), showAge(time.Since(o.Signed)), fmt.Sprintf("%.2f", o.Score)})
+	}
+	return table(a.out, "PEER FREE MEM GFUEL/S CR/TFUEL RTT TRUST ENGINE AGE SCORE", rows)
+}
+
+func attributes(o node.Offer) market.Attributes {
+	return market.Attributes{
+		Arch: o.Capacity.Arch, OS: o.Capacity.OS, Slots: o.Capacity.Slots, Free: o.Free, Mem: float64(o.Capacity.Memory) / (1 << 30),
+		Disk: float64(o.Capacity.Disk) / (1 << 30), Engines: o.Capacity.Engines, Speed: float64(o.Capacity.Speed) / 1e9,
+		Price: float64(o.Price.Num) / float64(max(o.Price.Den, 1)) * 1e6, RTT: o.RTTMs,
+		Trust: float64(o.Done+1) / float64(o.Done+2*o.Failed+2), Name: o.Name, Account: o.Account.String(), Peer: o.Peer,
+	}
+}
+
+func perTfuel(p ledger.Price) string {
+	c, err := p.Cost(ledger.PriceFuel)
+	if err != nil {
+		return "?"
+	}
+	return c.Decimal()
+}
+
+func (a *app) peerCmd() *cobra.Command {
+	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to: ls"}
+	c.AddCommand(&cobra.Command{Use: "ls", Short: "List connected peers", Args: cobra.NoArgs, RunE: a.with(a.peerLs)})
+	return c
+}
+
+func (a *app) peerLs(ctx context.Context, cl *node.Client, _ []string) error {
+	peers, err := cl.Peers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(peers) == 0 {
+		a.say("no peers yet; those on this LAN appear by themselves, others by `p3 join INVITE`; `p3 doctor` looks for the cause")
+	}
+	var rows [][]string
+	for _, p := range peers {
+		if a.json {
+			if err := a.print(p); err != nil {
+				return err
+			}
+			continue
+		}
+		path := "direct"
+		if p.Relayed {
+			path = "relayed"
+		}
+		addr := ""
+		if len(p.Addrs) > 0 {
+			addr = p.Addrs[0]
+		}
+		rows = append(rows, []string{p.Name, short(p.ID), p.Account.Short(), path, fmt.Sprintf("%.1fms", p.RTTMs), showAge(time.Since(p.Since)), addr})
+	}
+	return table(a.out, "NAME PEER ACCOUNT PATH RTT SINCE ADDRESS", rows)
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/wasm"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// A spec is a job as people write it: the flags of `p3 map`, or a job file with the same
+// words. It becomes an exec.Manifest once the program's bytes are known.
+type spec struct {
+	Version  int               `yaml:"version"`
+	Name     string            `yaml:"name"`
+	App      string            `yaml:"app"`
+	Args     []string          `yaml:"args"`
+	Env      map[string]string `yaml:"env"`
+	Each     eachSpec          `yaml:"each"`
+	Data     []string          `yaml:"data"`
+	Verify   int               `yaml:"verify"`
+	Need     string            `yaml:"need"`
+	Limits   limitSpec         `yaml:"limits"`
+	MaxCost  string            `yaml:"max_cost"`
+	MaxPrice string            `yaml:"max_price"` // cr per Tfuel
+	Retries  int               `yaml:"retries"`
+	Seed     uint64            `yaml:"seed"`
+}
+
+type eachSpec struct {
+	Lines string   `yaml:"lines"` // a file, or "-"
+	Files []string `yaml:"files"` // paths or patterns
+	Range string   `yaml:"range"` // FROM:TO[:STEP], TO excluded
+}
+
+type limitSpec struct {
+	Fuel   string        `yaml:"fuel"`
+	Memory string        `yaml:"memory"`
+	Time   time.Duration `yaml:"time"`
+	Output string        `yaml:"output"`
+}
+
+func newSpec() spec { return spec{Version: 1, Verify: 1, Retries: 3, MaxCost: "1.00"} }
+
+// flags binds the words of a spec to flags.
+func (s *spec) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&s.Name, "name", "", "what to call the job (default: the program's)")
+	f.StringToStringVar(&s.Env, "env", nil, "environment of the program, NAME=value")
+	f.StringArrayVar(&s.Data, "data", nil, "file that every unit finds under /data, read-only")
+	f.StringVar(&s.Each.Range, "range", "", "one unit a number: FROM:TO[:STEP], TO excluded")
+	f.IntVar(&s.Verify, "verify", s.Verify, "compute each unit on this many accounts and compare (1 = do not)")
+	f.StringVar(&s.Need, "need", "", `condition on offers, such as 'arch == "amd64" && mem >= 4'`)
+	f.StringVar(&s.Limits.Fuel, "fuel", "", "most fuel of one unit (default 100G)")
+	f.StringVar(&s.Limits.Memory, "memory", "", "most memory of one unit (default 256MiB)")
+	f.DurationVar(&s.Limits.Time, "time-limit", 0, "most time of one unit (default 1m)")
+	f.StringVar(&s.Limits.Output, "output-limit", "", "most output of one unit (default 16MiB)")
+	f.StringVar(&s.MaxCost, "max-cost", s.MaxCost, "most credit for the whole job")
+	f.StringVar(&s.MaxPrice, "max-price", "", "most credit per Tfuel (default: any)")
+	f.IntVar(&s.Retries, "retries", s.Retries, "further tries of a unit after a host failed")
+	f.Uint64Var(&s.Seed, "seed", 0, "of the programs' random numbers")
+}
+
+// load reads a job file strictly. Paths in it are relative to it.
+func (s *spec) load(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a job file that is there"}
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
+		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%s: %s", path, strings.TrimSpace(yaml.FormatError(err, false, true))),
+			Hint: "correct it" + didYouMean(err.Error())}
+	}
+	if s.Version != 1 {
+		return usage("%s: version %d: this p3 knows version 1", path, s.Version)
+	}
+	dir := filepath.Dir(path)
+	at := func(p *string) {
+		if *p != "" && *p != "-" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	at(&s.App)
+	at(&s.Each.Lines)
+	for i := range s.Each.Files {
+		at(&s.Each.Files[i])
+	}
+	for i := range s.Data {
+		at(&s.Data[i])
+	}
+	return nil
+}
+
+var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price",
+	"retries", "seed", "lines", "files", "range", "fuel", "memory", "time", "output"}
+
+// didYouMean finds the word that an unknown field was meant to be.
+func didYouMean(msg string) string {
+	_, rest, ok := strings.Cut(msg, `unknown field "`)
+	if !ok {
+		return ""
+	}
+	word, _, _ := strings.Cut(rest, `"`)
+	best, dist := "", 3
+	for _, w := range specWords {
+		if d := editDistance(word, w); d < dist {
+			best, dist = w, d
+		}
+	}
+	if best == "" {
+		return "; the words are " + strings.Join(specWords, ", ")
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// editDistance is Levenshtein's.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		last := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			last, row[j] = row[j], min(row[j]+1, row[j-1]+1, last+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// manifest checks the spec against the program and uploads what every unit needs.
+func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path string) (exec.File, error)) (exec.Manifest, error) {
+	m := exec.Manifest{
+		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify,
+		Need: s.Need, Retries: s.Retries, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
+	}
+	if m.Name == "" {
+		m.Name = strings.TrimSuffix(filepath.Base(s.App), ".wasm")
+	}
+	m.Name = m.Name[:min(len(m.Name), 64)]
+	for k, v := range s.Env {
+		m.Env = append(m.Env, k+"="+v)
+	}
+	if err := s.limits(&m.Limits); err != nil {
+		return m, err
+	}
+	var err error
+	if m.Budget, err = ledger.ParseCredits(s.MaxCost); err != nil {
+		return m, usage("--max-cost: %v", err)
+	}
+	if s.MaxPrice != "" {
+		p, err := ledger.ParseCredits(s.MaxPrice)
+		if err != nil || p < 0 {
+			return m, usage("--max-price: %q is not an amount of credits per Tfuel", s.MaxPrice)
+		}
+		m.Ceiling = ledger.Price{Num: uint64(p), Den: ledger.PriceFuel}
+	}
+	switch {
+	case s.Each.Range != "":
+		m.Each = exec.EachRange
+	case len(s.Each.Files) > 0:
+		m.Each = exec.EachFiles
+	default:
+		m.Each = exec.EachLines
+	}
+	if err := checkProgram(s.App); err != nil {
+		return m, err
+	}
+	if m.Program, err = put(ctx, s.App); err != nil {
+		return m, err
+	}
+	m.Program.Name = filepath.Base(s.App)
+	for _, path := range s.Data {
+		f, err := put(ctx, path)
+		if err != nil {
+			return m, err
+		}
+		f.Name = filepath.Base(path)
+		m.Data = append(m.Data, f)
+	}
+	return m, nil
+}
+
+func (s *spec) limits(l *exec.Limits) error {
+	if s.Limits.Fuel != "" {
+		n, err := parseFuel(s.Limits.Fuel)
+		if err != nil {
+			return err
+		}
+		l.Fuel = ledger.Fuel(n)
+	}
+	for _, x := range []struct {
+		text string
+		dst  *int64
+	}{{s.Limits.Memory, &l.Memory}, {s.Limits.Output, &l.Output}} {
+		if x.text == "" {
+			continue
+		}
+		n, err := parseSize(x.text)
+		if err != nil {
+			return err
+		}
+		*x.dst = n
+	}
+	if s.Limits.Time > 0 {
+		l.WallMs = s.Limits.Time.Milliseconds()
+	}
+	return nil
+}
+
+// checkProgram says early, and for free, what a provider would say late.
+func checkProgram(path string) error {
+	b, err := readProgram(path)
+	if err != nil {
+		return err
+	}
+	if err := wasm.Check(b); err != nil {
+		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%s: %v", path, err),
+			Hint: "build a WASI preview 1 command, for example with GOOS=wasip1 GOARCH=wasm go build"}
+	}
+	return nil
+}
+
+// readProgram reads a module file within the size limit.
+func readProgram(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a WebAssembly module, such as app.wasm"}
+	case info.IsDir():
+		return nil, &node.Problem{Code: node.CodeUsage, Message: path + " is a folder", Hint: "name a WebAssembly module, such as app.wasm"}
+	case info.Size() > exec.MaxProgram:
+		return nil, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%s has %s, a program may have %s", path, showSize(info.Size()), showSize(exec.MaxProgram)),
+			Hint: "strip it (wasm-strip, -ldflags=-s) or move data into --data files"}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+	}
+	return b, nil
+}
+
+// parseRange reads FROM:TO[:STEP] and returns how many numbers that is.
+func parseRange(s string) (from, step int64, n uint64, err error) {
+	parts := strings.Split(s, ":")
+	bad := usage("--range %q: write FROM:TO or FROM:TO:STEP with whole numbers, such as 0:100", s)
+	if len(parts) < 2 || len(parts) > 3 {
+		return 0, 0, 0, bad
+	}
+	v := []int64{0, 0, 1}
+	for i, p := range parts {
+		if v[i], err = strconv.ParseInt(strings.TrimSpace(p), 10, 62); err != nil {
+			return 0, 0, 0, bad
+		}
+	}
+	if v[2] == 0 || v[2] > 0 != (v[1] > v[0]) && v[1] != v[0] {
+		return 0, 0, 0, bad
+	}
+	if v[1] == v[0] {
+		return v[0], v[2], 0, nil
+	}
+	span, by := v[1]-v[0], v[2]
+	if by < 0 {
+		span, by = -span, -by
+	}
+	return v[0], v[2], uint64((span + by - 1) / by), nil
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/adrg/xdg"
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/daemon"
+	"github.com/personal-power-plant/p3/node/p2p"
+)
+
+type upOptions struct {
+	donate, foreground, noLAN, relay bool
+	name, memory, disk, price, reach string
+	slots                            int
+	listen                           []string
+}
+
+func (a *app) upCmd() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up [--donate]",
+		Short: "Start this machine's node; with --donate it takes other people's units and earns",
+		Long: `Start this machine's node in the background, or tell the running one to donate.
+
+With --donate strangers' programs run here, one in each slot, shut in: no network, no files of yours,
+lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 down.
+
+` + exitHelp,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if o.foreground {
+				return a.serve(c.Context(), o)
+			}
+			return a.up(c, o)
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&o.donate, "donate", false, "run other people's units for credit")
+	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to stderr")
+	f.StringVar(&o.name, "name", "", "what others see (default: the host's name)")
+	f.IntVar(&o.slots, "slots", 0, "units at a time for others (default: all cores but one)")
+	f.StringVar(&o.memory, "memory", "", "memory for guests (default: half of the machine's)")
+	f.StringVar(&o.disk, "disk", "", "disk for cached programs and data (default 10GiB)")
+	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default 0.02)")
+	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
+	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
+	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
+	f.BoolVar(&o.relay, "relay", false, "relay for peers behind NAT")
+	return c
+}
+
+func (o upOptions) config(a *app) (daemon.Config, error) {
+	cfg := daemon.Config{
+		Dir: a.dataDir, Socket: a.socketPath(), Name: o.name, Version: version(), Donate: o.donate, Slots: o.slots,
+		Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay,
+	}
+	for _, x := range []struct {
+		text string
+		dst  *int64
+	}{{o.memory, &cfg.Memory}, {o.disk, &cfg.Disk}} {
+		if x.text != "" {
+			n, err := parseSize(x.text)
+			if err != nil {
+				return cfg, err
+			}
+			*x.dst = n
+		}
+	}
+	if o.price != "" {
+		p, err := ledger.ParseCredits(o.price)
+		if err != nil || p < 0 {
+			return cfg, usage("--price %q: write credits per Tfuel, such as 0.02", o.price)
+		}
+		cfg.Price = ledger.Price{Num: uint64(p), Den: ledger.PriceFuel}
+	}
+	if o.slots < 0 {
+		return cfg, usage("--slots %d: give 1 or more", o.slots)
+	}
+	return cfg, nil
+}
+
+// serve is the node itself.
+func (a *app) serve(ctx context.Context, o upOptions) error {
+	cfg, err := o.config(a)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	cfg.Log = slog.New(tint.NewHandler(a.err, &tint.Options{Level: level, NoColor: !isTerminal(a.err) || os.Getenv("NO_COLOR") != "", TimeFormat: time.DateTime}))
+	d, err := daemon.Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-d.Stopping():
+	}
+	return d.Close()
+}
+
+// up starts the node in the background, or changes the running one.
+func (a *app) up(c *cobra.Command, o upOptions) error {
+	ctx := c.Context()
+	if _, err := o.config(a); err != nil {
+		return err
+	}
+	cl := a.client()
+	if st, err := cl.Status(ctx); err == nil {
+		if c.Flags().Changed("donate") && st.Host.Donating != o.donate {
+			if _, err := cl.SetHost(ctx, node.HostChange{Donate: &o.donate}); err != nil {
+				return err
+			}
+		}
+		return a.status(ctx)
+	}
+	log, path, err := openLog()
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--data-dir", a.dataDir, "--socket", a.socketPath()}, os.Args[1:]...)
+	if a.verbose {
+		args = append(args, "-v")
+	}
+	cmd := osexec.Command(exe, append(args, "--foreground")...)
+	cmd.Stderr = log
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the node: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case <-ended:
+			return &node.Problem{Code: node.CodeInternal, Message: "the node did not start: " + lastLog(path), Hint: "its log: " + path}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if _, err := cl.Status(ctx); err == nil {
+			return a.status(ctx)
+		} else if p := (*node.Problem)(nil); errors.As(err, &p) && p.Code != node.CodeNoNode {
+			return err
+		}
+		if time.Since(start) > time.Minute {
+			return &node.Problem{Code: node.CodeTimeout, Message: "the node has not answered for a minute", Hint: "its log: " + path}
+		}
+	}
+}
+
+func openLog() (*os.File, string, error) {
+	path := filepath.Join(xdg.StateHome, "p3", "p3.log")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, "", err
+	}
+	if info, err := os.Stat(path); err == nil && info.Size() > 16<<20 { // one old log is enough
+		os.Rename(path, path+".1")
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return f, path, err
+}
+
+// lastLog is the last thing a node that failed to start had to say.
+func lastLog(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(b[max(0, len(b)-4096):])), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if s, ok := strings.CutPrefix(strings.TrimSpace(lines[i]), "p3: "); ok {
+			return s
+		}
+	}
+	return lines[len(lines)-1]
+}
+
+func (a *app) downCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "down", Short: "Stop this machine's node in order; its jobs go on when it is started again", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, cancel := a.bounded(c.Context())
+			defer cancel()
+			cl := a.client()
+			if err := cl.Shutdown(ctx); err != nil {
+				return err
+			}
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				if _, err := cl.Status(ctx); err != nil {
+					if p := (*node.Problem)(nil); errors.As(err, &p) && p.Code == node.CodeNoNode {
+						a.say("stopped")
+						return nil
+					}
+				}
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		},
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "syscall"
+
+// detached needs nothing here: the node outlives the console that started it.
+func detached() *syscall.SysProcAttr { return nil }

@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/adrg/xdg"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/shirou/gopsutil/v4/mem"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/p2p"
+)
+
+// A Config says how a node runs. The zero value of a field means its default.
+type Config struct {
+	Dir     string // keys, networks, blobs; DefaultDir
+	Socket  string // local API; "" = DefaultSocket(Dir), "none" = no local API
+	Name    string // shown to others; the host name
+	Version string
+	Log     *slog.Logger
+
+	Donate bool
+	Slots  int          // units at a time for others; all cores but one
+	Memory int64        // bytes for guests; half of the machine's
+	Disk   int64        // bytes of blobs; 10 GiB
+	Price  ledger.Price // DefaultPrice
+	Worker []string     // command of a worker process; this binary with "worker"
+
+	Listen []string // multiaddrs; p2p.DefaultListen
+	NoLAN  bool     // no mDNS
+	Reach  p2p.Reach
+	Relay  bool
+
+	// For simulations and tests.
+	Host    host.Host    // instead of one of our own
+	Store   ledger.Store // instead of Badger in Dir
+	Engine  exec.Engine  // instead of worker processes
+	Speed   uint64       // fuel per second, instead of measuring
+	Network *Membership  // instead of the one saved in Dir
+	Small   bool         // few connections and small caches
+}
+
+// DefaultPrice is what a node asks until its owner says otherwise: 0.02 cr per Tfuel, so a
+// core that is busy all day earns some credits.
+var DefaultPrice = ledger.Price{Num: 20_000, Den: ledger.PriceFuel}
+
+// DefaultDir is $P3_DATA_DIR, else p3 under the user's data folder.
+func DefaultDir() string {
+	if d := os.Getenv("P3_DATA_DIR"); d != "" {
+		return d
+	}
+	return filepath.Join(xdg.DataHome, "p3")
+}
+
+// DefaultSocket is $P3_SOCKET; else in the user's runtime folder for the default data folder;
+// else p3.sock in dir, so that two nodes of one user do not meet.
+func DefaultSocket(dir string) string {
+	if s := os.Getenv("P3_SOCKET"); s != "" {
+		return s
+	}
+	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); runtimeDir != "" && dir == filepath.Join(xdg.DataHome, "p3") {
+		return filepath.Join(runtimeDir, "p3", "p3.sock")
+	}
+	return filepath.Join(dir, "p3.sock")
+}
+
+func (c *Config) defaults() error {
+	if c.Dir == "" {
+		c.Dir = DefaultDir()
+	}
+	if c.Socket == "" {
+		c.Socket = DefaultSocket(c.Dir)
+	}
+	if c.Name == "" {
+		c.Name, _ = os.Hostname()
+		c.Name = c.Name[:min(len(c.Name), 32)]
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Slots == 0 {
+		c.Slots = max(1, runtime.NumCPU()-1)
+	}
+	if c.Memory == 0 {
+		c.Memory = 1 << 30
+		if m, err := mem.VirtualMemory(); err == nil {
+			c.Memory = int64(m.Total / 2)
+		}
+	}
+	if c.Disk == 0 {
+		c.Disk = 10 << 30
+	}
+	if c.Price.Den == 0 {
+		c.Price = DefaultPrice
+	}
+	if c.Slots < 0 || c.Memory < 0 || c.Disk < 0 {
+		return errors.New("slots, memory and disk cannot be negative")
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w; choose another with --data-dir", err)
+	}
+	return nil
+}
+
+// A Membership is the network that a node belongs to.
+type Membership struct {
+	Genesis   ledger.Genesis
+	Bootstrap []peer.AddrInfo
+	PSK       []byte
+}
+
+var pid = os.Getpid()

@@ -1,0 +1,304 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/blob"
+	"github.com/personal-power-plant/p3/exec/wasm"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/badgerstore"
+	"github.com/personal-power-plant/p3/market/dht"
+	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/job"
+	"github.com/personal-power-plant/p3/node/localapi"
+	"github.com/personal-power-plant/p3/node/p2p"
+)
+
+// bindingLife is how long a NodeBinding stands; it is renewed at every start.
+const bindingLife = 90 * 24 * time.Hour
+
+// A Daemon is a running node. It implements localapi.Backend.
+type Daemon struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	genesis ledger.Genesis
+
+	store     ledger.Store
+	book      *ledger.Book
+	blobs     *blob.Store
+	engine    exec.Engine
+	p2p       *p2p.Node
+	net       *network
+	market    *dht.Market
+	requester *job.Requester
+	provider  *job.Provider
+	settler   *job.Settler
+	host      *hostState
+	diary     *diary
+
+	stopping chan struct{}
+	stopOnce sync.Once
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	closers  []func() error // in order of opening
+}
+
+// Start starts a node. ctx bounds the start only. When it fails, everything it had opened
+// is closed again.
+func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	d := &Daemon{cfg: cfg, log: cfg.Log, started: time.Now(), diary: newDiary(), stopping: make(chan struct{})}
+	var run context.Context
+	run, d.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			d.Close()
+		}
+	}()
+	api, err := d.listen()
+	if err != nil {
+		return nil, err
+	}
+	k, m, err := d.identity()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.openLedger(ctx, k, m); err != nil {
+		return nil, err
+	}
+	if err := d.openExec(); err != nil {
+		return nil, err
+	}
+	if err := d.openNetwork(ctx, k, m); err != nil {
+		return nil, err
+	}
+	if err := d.openJobs(run, k); err != nil {
+		return nil, err
+	}
+	if api != nil {
+		serve, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- localapi.Serve(serve, api, d) }()
+		d.closing(func() error { stop(); return <-done })
+	}
+	d.diary.emit("ok", "node", fmt.Sprintf("node started on network %s", m.Genesis.Name))
+	return d, nil
+}
+
+// closing adds something that Close undoes, last first.
+func (d *Daemon) closing(f func() error) { d.closers = append(d.closers, f) }
+
+// Stopping is closed when somebody asked the node to stop.
+func (d *Daemon) Stopping() <-chan struct{} { return d.stopping }
+
+// Close stops in reverse order: no more requests, jobs where they are, the network, the ledger.
+func (d *Daemon) Close() error {
+	d.stopOnce.Do(func() { close(d.stopping) })
+	var errs []error
+	for _, f := range slices.Backward(d.closers) {
+		errs = append(errs, f())
+	}
+	d.closers = nil
+	d.cancel()
+	d.wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) listen() (net.Listener, error) {
+	if d.cfg.Socket == "none" {
+		return nil, nil
+	}
+	l, err := localapi.Listen(d.cfg.Socket)
+	if err != nil {
+		return nil, err
+	}
+	d.closing(func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+func (d *Daemon) identity() (keys, Membership, error) {
+	k, err := loadKeys(d.cfg.Dir)
+	if err != nil {
+		return k, Membership{}, err
+	}
+	if d.cfg.Network != nil {
+		return k, *d.cfg.Network, nil
+	}
+	m, err := LoadMembership(d.cfg.Dir)
+	return k, m, err
+}
+
+func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err error) {
+	d.genesis = m.Genesis
+	network, err := m.Genesis.ID()
+	if err != nil {
+		return err
+	}
+	if d.store = d.cfg.Store; d.store == nil {
+		if d.store, err = badgerstore.Open(filepath.Join(d.cfg.Dir, "networks", network.String()[:8], "ledger")); err != nil {
+			return err
+		}
+	}
+	d.closing(d.store.Close)
+	if d.book, err = ledger.OpenBook(ctx, d.store, k.account, m.Genesis); err != nil {
+		return err
+	}
+	d.closing(func() error { d.book.Close(); return nil })
+	return nil
+}
+
+func (d *Daemon) openExec() (err error) {
+	if d.blobs, err = blob.Open(filepath.Join(d.cfg.Dir, "blobs"), d.cfg.Disk); err != nil {
+		return err
+	}
+	d.closing(d.blobs.Close)
+	temp := d.tempDir()
+	if err := os.RemoveAll(temp); err != nil { // what a crash left
+		return err
+	}
+	if err := os.MkdirAll(temp, 0o700); err != nil {
+		return err
+	}
+	if d.engine = d.cfg.Engine; d.engine == nil {
+		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: d.cfg.Slots, Memory: d.cfg.Memory, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker})
+		if err != nil {
+			return err
+		}
+	}
+	d.closing(d.engine.Close)
+	return nil
+}
+
+func (d *Daemon) tempDir() string { return filepath.Join(d.cfg.Dir, "tmp") }
+
+func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
+	id, err := peer.IDFromPrivateKey(k.node)
+	if err != nil {
+		return err
+	}
+	binding, err := d.book.Bind([]byte(id), uint64(time.Now().UnixMilli()), time.Now().Add(bindingLife))
+	if err != nil {
+		return err
+	}
+	peersKey := []byte("node/peers")
+	d.p2p, err = p2p.Start(ctx, p2p.Config{
+		Key: k.node, Network: d.book.Network(), Name: d.cfg.Name, Binding: binding, Agent: "p3/" + d.cfg.Version,
+		Listen: d.cfg.Listen, Bootstrap: m.Bootstrap, PSK: m.PSK, MDNS: !d.cfg.NoLAN, Reach: d.cfg.Reach, Relay: d.cfg.Relay,
+		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: dht.Validators(d.book.Network()),
+		Load: func() ([]byte, error) {
+			b, err := d.store.Get(peersKey)
+			if errors.Is(err, ledger.ErrNotFound) {
+				return nil, nil
+			}
+			return b, err
+		},
+		Save: func(b []byte) error {
+			return d.store.Commit(context.Background(), ledger.Op{Key: peersKey, Value: b})
+		},
+	})
+	if err != nil {
+		return &node.Problem{Code: node.CodeInternal, Message: err.Error(), Hint: "another program may use the port: choose others with --listen, or none to take any free ones"}
+	}
+	d.closing(d.p2p.Close)
+	d.net = &network{p2p: d.p2p, names: map[peer.ID]string{}}
+	d.net.binding = binding
+	d.market, err = dht.New(dht.Config{
+		Host: d.p2p.Host(), Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Key: k.node, Network: d.book.Network(), Prefix: p2p.Prefix(d.book.Network()), Log: d.log,
+	})
+	return err
+}
+
+func (d *Daemon) openJobs(run context.Context, k keys) error {
+	env := job.Env{
+		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine,
+		Binding: func() []byte { return d.net.binding }, Log: d.log, Emit: d.emit, Tell: d.diary.touch,
+	}
+	x := job.NewExchange(d.net, env.Blobs)
+	d.settler = job.NewSettler(env)
+	d.host = newHost(d, k)
+	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
+	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
+	if err := d.requester.Resume(); err != nil {
+		return err
+	}
+	d.closing(func() error { d.requester.Close(); d.cancel(); d.wg.Wait(); return nil })
+	d.wg.Go(func() {
+		if err := d.market.Run(run); err != nil && run.Err() == nil {
+			d.emit("error", "node", fmt.Sprintf("the market ended: %v", err))
+		}
+	})
+	d.wg.Go(func() { d.settler.Run(run) })
+	d.wg.Go(func() { d.watchPeers(run) })
+	d.wg.Go(func() { d.host.run(run) })
+	return nil
+}
+
+// emit writes to the diary and to the log.
+func (d *Daemon) emit(level, kind, text string, with ...any) {
+	d.diary.emit(level, kind, text, with...)
+	switch level {
+	case "warn":
+		d.log.Warn(text, with...)
+	case "error":
+		d.log.Error(text, with...)
+	default:
+		d.log.Info(text, with...)
+	}
+}
+
+// watchPeers keeps names, tells of comings and goings, and wakes the settler for who came.
+func (d *Daemon) watchPeers(ctx context.Context) {
+	events, cancel := d.p2p.Subscribe()
+	defer func() { cancel() }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e, ok := <-events:
+			if !ok {
+				if ctx.Err() != nil {
+					return
+				}
+				select { // we lagged, or the network is closing
+				case <-ctx.Done():
+					return
+				case <-time.After(time.Second):
+				}
+				events, cancel = d.p2p.Subscribe()
+				d.settler.Kick("")
+				continue
+			}
+			switch e.Kind {
+			case p2p.PeerGreeted:
+				d.net.named(e.Peer, e.Name)
+				d.settler.Kick(e.Peer)
+				d.emit("info", "peer", fmt.Sprintf("%s connected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
+			case p2p.PeerRefused:
+				d.emit("warn", "peer", e.Why, "peer", d.net.Name(e.Peer))
+			case p2p.PeerDisconnected:
+				d.emit("info", "peer", fmt.Sprintf("%s disconnected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
+			}
+			d.diary.touch()
+		}
+	}
+}

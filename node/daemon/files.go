@@ -1,0 +1,124 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/p2p"
+)
+
+// The data folder:
+//
+//	keys/account, keys/node   secp256k1 secrets in hex, mode 0600
+//	network                   the invite of the network we belong to; absent = the public one
+//	networks/<8 hex>/ledger   Badger: book, job journal, remembered peers
+//	blobs/                    content-addressed bytes
+//	cache/                    compiled programs
+type keys struct {
+	account ledger.Key
+	node    crypto.PrivKey
+}
+
+func loadKeys(dir string) (k keys, err error) {
+	secret, err := loadSecret(filepath.Join(dir, "keys", "account"), func() ([]byte, error) {
+		key, err := ledger.NewKey()
+		return key.Bytes(), err
+	})
+	if err != nil {
+		return k, fmt.Errorf("account key: %w", err)
+	}
+	if k.account, err = ledger.ParseKey(secret); err != nil {
+		return k, err
+	}
+	secret, err = loadSecret(filepath.Join(dir, "keys", "node"), func() ([]byte, error) {
+		key, err := p2p.NewKey()
+		if err != nil {
+			return nil, err
+		}
+		return key.Raw()
+	})
+	if err != nil {
+		return k, fmt.Errorf("node key: %w", err)
+	}
+	if k.node, err = crypto.UnmarshalSecp256k1PrivateKey(secret); err != nil {
+		return k, fmt.Errorf("node key: %w", err)
+	}
+	return k, nil
+}
+
+// loadSecret reads a secret, or makes it on the first start.
+func loadSecret(path string, fresh func() ([]byte, error)) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret, err := fresh()
+		if err != nil {
+			return nil, err
+		}
+		return secret, writeFile(path, []byte(hex.EncodeToString(secret)+"\n"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	secret, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: restore it from your backup: %w", path, err)
+	}
+	return secret, nil
+}
+
+// writeFile replaces a file in one step, mode 0600, and waits until it is on disk.
+func writeFile(path string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// LoadMembership reads which network the node of dir belongs to.
+func LoadMembership(dir string) (Membership, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "network"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Membership{Genesis: ledger.DefaultGenesis()}, nil
+	}
+	if err != nil {
+		return Membership{}, err
+	}
+	inv, err := p2p.ParseInvite(strings.TrimSpace(string(b)))
+	if err != nil {
+		return Membership{}, fmt.Errorf("%s: %w; join again with `p3 join`", filepath.Join(dir, "network"), err)
+	}
+	return membership(inv)
+}
+
+// SaveMembership makes the node of dir belong to the invite's network from its next start on.
+func SaveMembership(dir string, inv p2p.Invite) error {
+	if _, err := membership(inv); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, "network"), []byte(inv.String()+"\n"))
+}
+
+func membership(inv p2p.Invite) (Membership, error) {
+	g, err := ledger.ParseGenesis(inv.Genesis)
+	if err != nil {
+		return Membership{}, fmt.Errorf("invite: %w", err)
+	}
+	return Membership{Genesis: g, Bootstrap: inv.Bootstrap, PSK: inv.PSK}, nil
+}

@@ -1,0 +1,257 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec/canon"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// A creditFrame is a request or a reply of the credit protocol: a signed entry, or why not.
+type creditFrame struct {
+	Settle []byte   `cbor:"1,keyasint,omitempty"` // payer to payee; the answer is the EARN
+	Earn   []byte   `cbor:"2,keyasint,omitempty"` // payee to payer after taking up a voucher; the answer is the SETTLE
+	Refuse *refusal `cbor:"4,keyasint,omitempty"`
+}
+
+const creditFrameMax = 4 << 10
+
+// Resending an unacknowledged record starts at retryMin and doubles to retryMax: a
+// provider that is gone for a day costs a dial a minute.
+const (
+	retryMin = time.Second
+	retryMax = time.Minute
+)
+
+// A Settler brings signed records to their counterparties until they are acknowledged, and
+// answers theirs. It is the only thing that outlives streams and restarts.
+type Settler struct {
+	env  Env
+	j    journal
+	wake chan struct{}
+
+	mu    sync.Mutex             // guards what follows
+	live  map[ledger.Digest]bool // locks of ours whose lease still runs
+	retry map[peer.ID]*retryState
+}
+
+type retryState struct {
+	wait time.Duration
+	next time.Time
+}
+
+// NewSettler serves the credit protocol on env.Net.
+func NewSettler(env Env) *Settler {
+	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}}
+	env.Net.Handle(CreditProtocol, creditFrameMax, s.serve)
+	return s
+}
+
+// Run delivers until ctx ends. It first settles what a crash left open.
+func (s *Settler) Run(ctx context.Context) error {
+	tick := time.NewTicker(retryMin)
+	defer tick.Stop()
+	for {
+		if err := s.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			s.env.Log.Warn("settling", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// Kick tries peer p again now, as after it connected; the zero peer means all.
+func (s *Settler) Kick(p peer.ID) {
+	s.mu.Lock()
+	if p == "" {
+		clear(s.retry)
+	} else {
+		delete(s.retry, p)
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hold marks a lock of ours as in use by a running lease; the returned function settles it.
+func (s *Settler) hold(lock ledger.Digest) (settle func()) {
+	s.mu.Lock()
+	s.live[lock] = true
+	s.mu.Unlock()
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		delete(s.live, lock)
+		s.mu.Unlock()
+		s.Kick("")
+	})
+}
+
+func (s *Settler) held(lock ledger.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live[lock]
+}
+
+// sweep settles locks of ours that no lease uses, closes what is past expiry and grace,
+// and sends what is unacknowledged.
+func (s *Settler) sweep(ctx context.Context, now time.Time) error {
+	var errs []error
+	for _, l := range s.env.Book.OpenLocks() {
+		if l.Ours && !s.held(l.ID) {
+			if _, err := s.env.Book.Settle(ctx, l.ID); err != nil {
+				errs = append(errs, fmt.Errorf("settle %s: %w", l.ID.Short(), err))
+			}
+		}
+	}
+	if _, err := s.env.Book.Sweep(ctx, now); err != nil {
+		errs = append(errs, err)
+	}
+	rows, err := s.env.Book.Pending()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, row := range rows {
+		if ctx.Err() != nil {
+			break
+		}
+		p, err := s.peerOf(row)
+		if err != nil || !s.due(p, now) {
+			continue
+		}
+		if err := s.deliver(ctx, p, row); err != nil {
+			errs = append(errs, fmt.Errorf("deliver to %s: %w", s.env.Net.Name(p), err))
+			s.backoff(p, now)
+		} else {
+			s.env.Tell()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Settler) peerOf(row ledger.Message) (peer.ID, error) {
+	var h holder
+	if err := s.j.get(lockKey(row.Lock), &h); err != nil {
+		return "", err
+	}
+	return peer.ID(h.Peer), nil
+}
+
+// remember notes who a lock is shared with, before anything about it is sent.
+func (s *Settler) remember(ctx context.Context, lock ledger.Digest, h holder) error {
+	op, err := put(lockKey(lock), h)
+	if err != nil {
+		return err
+	}
+	return s.env.Store.Commit(ctx, op)
+}
+
+func (s *Settler) due(p peer.ID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.retry[p]
+	return r == nil || !now.Before(r.next)
+}
+
+func (s *Settler) backoff(p peer.ID, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.retry[p]
+	if r == nil {
+		r = &retryState{wait: retryMin / 2}
+		s.retry[p] = r
+	}
+	r.wait = min(2*r.wait, retryMax)
+	r.next = now.Add(r.wait)
+}
+
+func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	st, err := s.env.Net.Open(ctx, p, CreditProtocol, creditFrameMax)
+	if err != nil {
+		return err
+	}
+	defer st.Reset()
+	req := creditFrame{Settle: row.Entry}
+	if row.Type == ledger.TypeEarn {
+		req = creditFrame{Earn: row.Entry}
+	}
+	b, err := canon.Marshal(req)
+	if err == nil {
+		err = st.WriteFrame(b)
+	}
+	if err != nil {
+		return err
+	}
+	st.SetIdle(openTimeout)
+	if b, err = st.ReadFrame(); err != nil {
+		return err
+	}
+	var reply creditFrame
+	if err := canon.Unmarshal(b, &reply); err != nil {
+		return err
+	}
+	st.Close()
+	switch {
+	case reply.Refuse != nil:
+		return &Refusal{Code: reply.Refuse.Code, Text: clip(reply.Refuse.Text)}
+	case len(reply.Settle) > 0:
+		_, err := s.env.Book.Earn(ctx, reply.Settle)
+		return err
+	case len(reply.Earn) > 0:
+		return s.env.Book.AcknowledgeEarn(ctx, reply.Earn)
+	}
+	return errors.New("empty answer")
+}
+
+// settleFor is our SETTLE of the lock that an EARN took a voucher of.
+func (s *Settler) settleFor(ctx context.Context, earn []byte) ([]byte, error) {
+	e, err := ledger.ParseEntry(earn)
+	if err != nil {
+		return nil, err
+	}
+	return s.env.Book.Settle(ctx, e.Ref)
+}
+
+// serve answers one record. Everything a stranger can send here is checked by the book.
+func (s *Settler) serve(ctx context.Context, st Stream) {
+	st.SetIdle(openTimeout)
+	b, err := st.ReadFrame()
+	var req, reply creditFrame
+	if err != nil || canon.Unmarshal(b, &req) != nil {
+		return
+	}
+	switch {
+	case len(req.Settle) > 0:
+		reply.Earn, err = s.env.Book.Earn(ctx, req.Settle)
+		if cheat := (*ledger.UnderSettleError)(nil); errors.As(err, &cheat) {
+			s.env.Emit("error", "credit", "a payer settled below a voucher it had signed; the proof is kept", "peer", s.env.Net.Name(st.Peer()))
+			err = nil // it still learns that we took up the voucher
+		}
+	case len(req.Earn) > 0:
+		if err = s.env.Book.AcknowledgeEarn(ctx, req.Earn); err == nil {
+			reply.Settle, err = s.settleFor(ctx, req.Earn)
+		}
+	default:
+		err = errors.New("empty request")
+	}
+	if err != nil {
+		reply = creditFrame{Refuse: refuse(CodeRecord, "%v", err).wire()}
+	}
+	if b, err = canon.Marshal(reply); err == nil && st.WriteFrame(b) == nil {
+		st.Close()
+	}
+	s.env.Tell()
+}

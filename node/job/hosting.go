@@ -1,0 +1,558 @@
+package job
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/farm"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// A hosting is one lease as its provider serves it.
+type hosting struct {
+	p        *Provider
+	s        Stream
+	ctx      context.Context // of the whole lease
+	job      exec.JobID
+	manifest exec.Manifest
+	lock     ledger.LockInfo
+	price    ledger.Price
+	worst    ledger.Credits // what one unit may cost at most
+	slots    int
+	owner    string // under which blobs are pinned
+	member   []byte
+	ready    chan struct{} // closed when program and data are here
+
+	mu        sync.Mutex // guards what follows
+	wake      chan struct{}
+	queue     []task                    // waiting, lowest unit first
+	running   map[uint64]*guest         // in the engine
+	committed map[uint64]*finished      // hidden until all replicas have committed
+	claimed   map[uint64]ledger.Credits // shown and claimed, not yet paid
+	claimSum  ledger.Credits            // over all claims of this lease
+	voucher   []byte                    // arrived, not yet stored
+	paid      []uint64                  // covered by voucher
+	window    int                       // unpaid units allowed
+	out       frame                     // what the writer sends next
+	finished  []*finished               // results to claim and send next
+	lastTask  time.Time                 // when there was work last
+	ended     *Refusal                  // set once
+	cancel    context.CancelFunc
+}
+
+type guest struct {
+	started time.Time
+	stop    context.CancelFunc
+}
+
+// finished is a unit that ran and has not been sent.
+type finished struct {
+	wire result
+	fuel ledger.Fuel
+	cost ledger.Credits
+}
+
+// allowed is how many unpaid units this payer has earned by paying.
+func (h *hosting) allowed() int {
+	x, err := h.p.env.Book.Exposure(h.lock.Payer)
+	if err != nil {
+		h.p.env.Log.Warn("exposure", "payer", h.lock.Payer, "err", err)
+		return ledger.StartWindow
+	}
+	return int(x.Window.Allowed())
+}
+
+func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, slots int) *hosting {
+	h := &hosting{
+		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, slots: slots,
+		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
+		wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
+		claimed: map[uint64]ledger.Credits{}, lastTask: time.Now(),
+		out: frame{Grant: &grant{Slots: slots, Queue: slots * queueAhead}},
+	}
+	h.window = h.allowed()
+	h.signal() // the grant goes out first
+	return h
+}
+
+// serve runs the lease to its end: a reader, a writer and one goroutine a running unit.
+func (h *hosting) serve(ctx context.Context) {
+	ctx, h.cancel = context.WithCancel(ctx)
+	h.ctx = ctx
+	defer h.p.env.Blobs.Unpin(h.owner)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	h.p.env.Emit("info", "host", fmt.Sprintf("lease for %s (%s): %d slots, up to %s", h.manifest.Name, h.job.Short(), h.slots, h.lock.Amount),
+		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
+	wg.Go(func() { h.fetchProgram(ctx) })
+	wg.Go(func() { h.read(ctx); h.cancel() })
+	err := h.write(ctx, &wg)
+	h.cancel()
+	part(h.s, errors.Is(err, errClosed))
+	wg.Wait()
+	h.storeVoucher(context.WithoutCancel(ctx)) // the last may have come with the end of the stream
+	h.mu.Lock()
+	why := "requester closed the lease"
+	if h.ended != nil {
+		why = h.ended.Error()
+	}
+	unpaid := len(h.claimed)
+	h.mu.Unlock()
+	h.p.env.Emit("info", "host", fmt.Sprintf("lease for %s ended: %s; %d units unpaid", h.job.Short(), why, unpaid),
+		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
+}
+
+// fetchProgram gets what every unit needs, from a fellow member first, then from the requester,
+// and offers it to the members in turn.
+func (h *hosting) fetchProgram(ctx context.Context) {
+	from := []peer.ID{h.s.Peer()}
+	files := append([]exec.File{h.manifest.Program}, h.manifest.Data...)
+	if g := h.p.env.Groups; g != nil && len(h.member) > 0 {
+		group, err := g.Join(h.s.Peer(), h.member)
+		if err != nil {
+			h.end(refuse(CodeRecord, "membership: %v", err))
+			return
+		}
+		defer group.Leave()
+		defer func() { // stays in the group, listening, until the lease ends
+			for {
+				if _, err := group.Next(ctx); err != nil {
+					return
+				}
+			}
+		}()
+		fellows := slices.DeleteFunc(slices.Clone(group.Members()), func(m peer.ID) bool { return m == h.s.Peer() || m == h.p.env.Net.Self() })
+		if len(fellows) > 0 {
+			from = []peer.ID{fellows[mrand.IntN(len(fellows))], h.s.Peer()}
+		}
+		var hashes []ledger.Digest
+		for _, f := range files {
+			hashes = append(hashes, f.Hash)
+		}
+		defer h.p.x.allowMembers(group, hashes...)()
+	}
+	for _, f := range files {
+		if err := h.p.x.get(ctx, f, from...); err != nil {
+			if ctx.Err() == nil {
+				h.end(refuse(CodeBlob, "%v", err))
+			}
+			return
+		}
+		h.p.env.Blobs.Pin(f.Hash, h.owner)
+	}
+	close(h.ready)
+	h.signal()
+}
+
+func (h *hosting) read(ctx context.Context) {
+	for ctx.Err() == nil {
+		f, err := readFrame(h.s)
+		if err != nil {
+			return
+		}
+		if f.Refuse != nil {
+			h.end(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
+			return
+		}
+		if err := h.take(ctx, f); err != nil {
+			h.end(err)
+			return
+		}
+	}
+}
+
+// take applies one frame of the requester.
+func (h *hosting) take(ctx context.Context, f frame) *Refusal {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queue)+len(f.Tasks) > h.slots*(queueAhead+2)+len(f.Drop)+len(f.Cancel) {
+		return refuse(CodeProtocol, "more than %d tasks waiting", len(h.queue))
+	}
+	for _, t := range f.Tasks {
+		if h.knows(t.Unit) {
+			return refuse(CodeProtocol, "unit %d sent twice", t.Unit)
+		}
+		i, _ := slices.BinarySearchFunc(h.queue, t.Unit, func(q task, u uint64) int { return int(int64(q.Unit) - int64(u)) })
+		h.queue = slices.Insert(h.queue, i, t)
+		h.lastTask = time.Now()
+	}
+	if len(f.Voucher) > 0 {
+		h.voucher = slices.Clone(f.Voucher)
+	}
+	h.paid = append(h.paid, f.Paid...)
+	for _, u := range f.Reveal {
+		if r := h.committed[u]; r != nil {
+			delete(h.committed, u)
+			h.finished = append(h.finished, r)
+		}
+	}
+	for _, d := range f.Drop {
+		delete(h.claimed, d.Unit)
+		h.forget(d.Unit)
+	}
+	for _, u := range f.Cancel {
+		h.forget(u)
+	}
+	h.signal()
+	return nil
+}
+
+func (h *hosting) knows(u uint64) bool {
+	return h.running[u] != nil || h.committed[u] != nil || h.claimed[u] != 0 ||
+		slices.ContainsFunc(h.queue, func(t task) bool { return t.Unit == u })
+}
+
+// forget drops a unit that is not wanted any more, wherever it stands.
+func (h *hosting) forget(u uint64) {
+	h.queue = slices.DeleteFunc(h.queue, func(t task) bool { return t.Unit == u })
+	if g := h.running[u]; g != nil {
+		g.stop()
+	}
+	delete(h.committed, u)
+}
+
+func (h *hosting) end(r *Refusal) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended == nil {
+		h.ended = r
+	}
+	h.signal()
+}
+
+func (h *hosting) signal() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write sends what there is to send, in batches: while one batch is made durable, the next gathers.
+func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.wake:
+		case <-beat.C:
+			h.mu.Lock()
+			if h.unused() && time.Since(h.lastTask) > leaseIdle && h.ended == nil {
+				h.ended = refuse(CodeIdle, "")
+			}
+			h.mu.Unlock()
+			if err := h.s.WriteFrame(emptyFrame); err != nil {
+				return err
+			}
+		}
+		if err := h.flush(ctx); err != nil {
+			return err
+		}
+		h.pump(ctx, wg)
+	}
+}
+
+func (h *hosting) unused() bool {
+	return len(h.queue)+len(h.running)+len(h.committed)+len(h.claimed)+len(h.finished) == 0
+}
+
+// flush stores an arrived voucher, claims finished units and sends all that waits.
+func (h *hosting) flush(ctx context.Context) error {
+	h.mu.Lock()
+	done := h.finished
+	h.finished = nil
+	f := h.out
+	h.out = frame{}
+	ended := h.ended
+	h.mu.Unlock()
+
+	if err := h.storeVoucher(ctx); err != nil {
+		ended = refuse(CodeRecord, "voucher: %v", err)
+	}
+	for len(done) > 0 && ended == nil {
+		batch, size := 0, 0
+		for batch < len(done) && (batch == 0 || size < MaxFrame/2) {
+			size += done[batch].wire.size()
+			batch++
+		}
+		if err := h.claim(ctx, done[:batch], &f); err != nil {
+			ended = refuse(CodeCredit, "%v", err)
+			break
+		}
+		if err := writeFrame(h.s, f); err != nil {
+			return err
+		}
+		f, done = frame{}, done[batch:]
+	}
+	if ended != nil {
+		f.Refuse = ended.wire()
+		h.mu.Lock()
+		h.ended = ended
+		h.mu.Unlock()
+		if err := writeFrame(h.s, f); err != nil {
+			return err
+		}
+		return errClosed
+	}
+	if f.empty() {
+		return nil
+	}
+	return writeFrame(h.s, f)
+}
+
+// errClosed says that our last word is written.
+var errClosed = errors.New("lease closed")
+
+// part ends a stream: in order after our last word, so that the other side still reads it, and
+// at once when there was none. The reader ends with it.
+func part(s Stream, orderly bool) {
+	if !orderly || s.Close() != nil {
+		s.Reset()
+		return
+	}
+	time.AfterFunc(heartbeat, func() { s.Reset() })
+}
+
+// storeVoucher keeps the newest voucher and frees what it pays for.
+func (h *hosting) storeVoucher(ctx context.Context) error {
+	h.mu.Lock()
+	voucher, paid := h.voucher, h.paid
+	h.voucher, h.paid = nil, nil
+	h.mu.Unlock()
+	if len(voucher) == 0 {
+		return nil
+	}
+	if err := h.p.env.Book.Credit(ctx, voucher); err != nil {
+		return err
+	}
+	h.credit(paid)
+	return nil
+}
+
+// credit takes units off the unpaid list; the voucher that covers them is stored.
+func (h *hosting) credit(paid []uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, u := range paid {
+		if _, ok := h.claimed[u]; ok {
+			delete(h.claimed, u)
+			n++
+		}
+	}
+	h.window = h.allowed()
+	h.lastTask = time.Now()
+	h.p.env.Tell()
+}
+
+// claim makes the durable claim over a batch and puts both into f.
+func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error {
+	units := make([]ledger.Unit, len(batch))
+	for i, r := range batch {
+		units[i] = ledger.Unit{Fuel: r.fuel, Amount: r.cost, Result: r.wire.Digest}
+	}
+	c, err := h.p.env.Book.ClaimMany(ctx, h.lock.ID, units)
+	if err != nil {
+		return fmt.Errorf("claim: %w", err)
+	}
+	f.Claim = c
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range batch {
+		f.Results = append(f.Results, r.wire)
+		h.claimed[r.wire.Unit] = max(r.cost, 1)
+		h.claimSum += r.cost
+		h.p.count(r.fuel)
+	}
+	return nil
+}
+
+// pump starts waiting units while slots, the unpaid window, the LOCK and the owner allow.
+func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
+	select {
+	case <-h.ready:
+	default:
+		return
+	}
+	if !h.p.policy().Accepts {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil &&
+		// What is shown and unpaid is the risk of a requester who vanishes; hidden results are
+		// worthless to it, so they have a bound of their own, without which two hosts could
+		// wait for each other's replicas.
+		len(h.running)+len(h.finished)+len(h.claimed) < h.window && len(h.committed) < h.window+2*h.slots {
+		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+1) > h.lock.Amount {
+			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: "the LOCK is used up"})
+			h.queue = h.queue[1:]
+			h.signal()
+			continue
+		}
+		t := h.queue[0]
+		h.queue = h.queue[1:]
+		unitCtx, stop := context.WithCancel(ctx)
+		g := &guest{started: time.Now(), stop: stop}
+		h.running[t.Unit] = g
+		wg.Go(func() {
+			defer stop()
+			r, f := h.run(unitCtx, t)
+			h.stopped(t.Unit, unitCtx.Err() != nil, r, f)
+		})
+	}
+}
+
+// stopped files what became of a unit.
+func (h *hosting) stopped(u uint64, cancelled bool, r *finished, f *fault) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.running, u)
+	h.lastTask = time.Now()
+	switch {
+	case cancelled: // nobody wants it
+	case f != nil:
+		h.out.Faults = append(h.out.Faults, *f)
+	case h.manifest.Verify > 1:
+		h.committed[u] = r
+		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r)})
+	default:
+		h.finished = append(h.finished, r)
+	}
+	h.signal()
+	h.p.env.Tell()
+}
+
+func (h *hosting) commitment(r *finished) ledger.Digest {
+	r.wire.Nonce = make([]byte, 32)
+	rand.Read(r.wire.Nonce)
+	return farm.Commitment(h.p.env.Book.Network(), h.lock.ID, r.wire.Unit, h.p.env.Book.Account(), [32]byte(r.wire.Nonce), r.wire.Digest, r.fuel)
+}
+
+// run runs one unit and stores what came out.
+func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
+	fail := func(c Code, err error) (*finished, *fault) {
+		return nil, &fault{Unit: t.Unit, Code: c, Text: clip(err.Error())}
+	}
+	blobs := h.p.env.Blobs
+	var pathErr error
+	path := func(hash ledger.Digest) string {
+		p, err := blobs.Path(hash)
+		pathErr = errors.Join(pathErr, err)
+		return p
+	}
+	spec := exec.Spec{
+		Program: path(h.manifest.Program.Hash), Hash: h.manifest.Program.Hash,
+		Args: exec.ExpandArgs(h.manifest.Args, t.Input.Text), Env: h.manifest.Env, Stdin: t.Input.Stdin,
+		Limits: h.manifest.Limits, Seed: unitSeed(h.manifest.Seed, t.Unit),
+	}
+	need := slices.Clone(t.Input.Files)
+	if t.Input.StdinFile != nil {
+		need = append(need, *t.Input.StdinFile)
+	}
+	for _, f := range need {
+		if err := h.p.x.get(ctx, f, h.s.Peer()); err != nil {
+			return fail(CodeBlob, err)
+		}
+		blobs.Pin(f.Hash, h.owner)
+	}
+	if t.Input.StdinFile != nil {
+		spec.StdinPath = path(t.Input.StdinFile.Hash)
+	}
+	for _, f := range t.Input.Files {
+		spec.In = append(spec.In, exec.Mount{Name: f.Name, Path: path(f.Hash)})
+	}
+	for _, f := range h.manifest.Data {
+		spec.Data = append(spec.Data, exec.Mount{Name: f.Name, Path: path(f.Hash)})
+	}
+	if pathErr != nil {
+		return fail(CodeBlob, pathErr)
+	}
+	dir, err := blobs.TempDir()
+	if err != nil {
+		return fail(CodeHost, err)
+	}
+	defer os.RemoveAll(dir)
+	spec.OutDir = dir
+	res, err := h.p.env.Engine.Run(ctx, spec)
+	switch {
+	case err != nil:
+		return fail(CodeHost, err)
+	case res.Status == exec.Deadline:
+		return fail(CodeDeadline, fmt.Errorf("not done after %d ms", h.manifest.Limits.WallMs))
+	case !res.Status.Deterministic():
+		return fail(CodeHost, fmt.Errorf("%s: %s", res.Status, res.Message))
+	}
+	r := &finished{fuel: res.Fuel, wire: result{Unit: t.Unit, Digest: res.Digest()}}
+	if r.cost, err = h.price.Cost(res.Fuel); err != nil {
+		return fail(CodeHost, err)
+	}
+	res.Message = clip(res.Message)
+	var out []ledger.Digest
+	for _, f := range res.Files {
+		if err := h.keep(f, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
+			return fail(CodeHost, err)
+		}
+		out = append(out, f.Hash)
+	}
+	if r.wire.Stdout, err = h.spill(&res.Stdout); err != nil {
+		return fail(CodeHost, err)
+	}
+	if r.wire.Stderr, err = h.spill(&res.Stderr); err != nil {
+		return fail(CodeHost, err)
+	}
+	for _, f := range []*exec.File{r.wire.Stdout, r.wire.Stderr} {
+		if f != nil {
+			out = append(out, f.Hash)
+		}
+	}
+	r.wire.Result = res
+	if len(out) > 0 { // may be fetched until the lease ends
+		context.AfterFunc(h.ctx, h.p.x.allow(h.s.Peer(), out...))
+	}
+	return r, nil
+}
+
+func (h *hosting) keep(f exec.File, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return h.p.env.Blobs.Receive(f, h.owner, file)
+}
+
+// spill moves a stream that is too long for a frame into a blob.
+func (h *hosting) spill(stream *[]byte) (*exec.File, error) {
+	if len(*stream) <= exec.MaxInline {
+		return nil, nil
+	}
+	f, err := h.p.env.Blobs.Put(bytes.NewReader(*stream), h.owner)
+	if err != nil {
+		return nil, err
+	}
+	*stream = nil
+	return &f, nil
+}
+
+// unitSeed gives every unit random numbers of its own, the same on every host.
+func unitSeed(seed, unit uint64) uint64 {
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, seed), unit)
+	s := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(s[:])
+}

@@ -1,0 +1,513 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/farm"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// lockLife is how long a LOCK stands. A lease drains before it ends and is followed by
+// another, so long jobs settle, and grow trust, step by step.
+const lockLife = 10 * time.Minute
+
+// A lease is one stream of a job to a provider, as the requester sees it. A writer and a
+// reader goroutine serve it; the job's loop talks to it through the methods below.
+type lease struct {
+	run     *run
+	peer    peer.ID
+	account ledger.Account
+	name    string
+	price   ledger.Price
+	amount  ledger.Credits // the LOCK
+	worst   ledger.Credits // one unit's most
+	lock    ledger.Digest
+	expiry  time.Time
+	grant   grant
+	queue   int // units that may wait behind each one that runs
+	told    int // slots the farm knows of; owned by the job's loop
+	s       Stream
+
+	mu        sync.Mutex // guards what follows
+	wake      chan struct{}
+	tasks     []uint64
+	reveal    []uint64
+	cancel    []uint64
+	drops     []drop
+	accepted  ledger.Credits // of units whose results are durable
+	paid      []uint64       // units of accepted since the last voucher
+	claim     []byte         // the newest, verified against what was received
+	sums      claimSums
+	commits   map[uint64]ledger.Digest
+	pending   map[uint64]bool // assigned and not ended
+	undecided map[uint64]bool // of these, the results are here
+	closing   bool
+	ended     *Refusal
+	revokes   []func()
+}
+
+type claimSums struct {
+	fuel   ledger.Fuel
+	amount ledger.Credits
+	units  uint32
+}
+
+// openLease locks credit for the provider and asks it for slots. When it returns an
+// error, the LOCK, if there is one, is settled at zero.
+func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits, membership []byte) (*lease, error) {
+	worst, err := c.price.Cost(r.m.Limits.Fuel)
+	if err != nil {
+		return nil, err
+	}
+	l := &lease{
+		run: r, peer: c.peer, account: c.account, name: c.name, price: c.price, amount: amount, worst: worst,
+		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
+		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{},
+	}
+	dial, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if l.s, err = r.env.Net.Open(dial, c.peer, Protocol, MaxFrame); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	lock, err := r.env.Book.Lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
+	if err != nil {
+		l.s.Reset()
+		return nil, err
+	}
+	l.lock = lock.Digest
+	settle := r.req.settler.hold(l.lock)
+	l.revokes = append(l.revokes, settle)
+	fail := func(err error) (*lease, error) { l.s.Reset(); l.release(); return nil, err }
+	if err := r.req.settler.remember(ctx, l.lock, holder{Peer: []byte(c.peer), Job: r.id}); err != nil {
+		return fail(err)
+	}
+	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))
+	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership}
+	if err := writeFrame(l.s, frame{Open: o}); err != nil {
+		return fail(err)
+	}
+	l.s.SetIdle(openTimeout)
+	f, err := readFrame(l.s)
+	switch {
+	case err != nil:
+		return fail(err)
+	case f.Refuse != nil:
+		return fail(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
+	case f.Grant == nil || f.Grant.Slots < 1 || f.Grant.Slots > c.slots || f.Grant.Queue < 0:
+		return fail(refuse(CodeProtocol, "no grant"))
+	}
+	l.s.SetIdle(silence)
+	l.grant = *f.Grant
+	units := int(min(amount/max(worst, 1), 1<<30))
+	l.queue = min(l.grant.Queue/l.grant.Slots, units/min(l.grant.Slots, units)-1)
+	return l, nil
+}
+
+// release gives back what the lease held; its LOCK gets settled.
+func (l *lease) release() {
+	for _, f := range l.revokes {
+		f()
+	}
+	l.revokes = nil
+}
+
+// room is how many units the provider may compute at a time, as far as the LOCK still covers
+// them together with the queue behind each.
+func (l *lease) room() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing || time.Until(l.expiry) < lockLife/10+time.Duration(l.run.m.Limits.WallMs)*time.Millisecond {
+		return 0
+	}
+	units := int((l.amount-l.sums.amount)/max(l.worst, 1)) - len(l.commits)
+	return max(0, min(l.grant.Slots, units/(1+l.queue)))
+}
+
+// spent is what the lease paid for.
+func (l *lease) spent() ledger.Credits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.accepted
+}
+
+// serve runs the lease until either side ends it and returns why.
+func (l *lease) serve(ctx context.Context) error {
+	defer l.release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.s.Reset() })
+	defer stop()
+	readErr := make(chan error, 1)
+	go func() {
+		err := l.read(ctx)
+		cancel()
+		readErr <- err
+	}()
+	writeErr := l.write(ctx)
+	if writeErr == nil { // our last word is written: let it arrive
+		part(l.s, true)
+	} else {
+		cancel()
+	}
+	err := <-readErr
+	l.payLast()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.ended != nil:
+		return l.ended
+	case l.closing && len(l.pending) == 0:
+		return nil
+	case err == nil || errors.Is(err, context.Canceled):
+		return writeErr
+	}
+	return err
+}
+
+// payLast signs for results that are decided only after the stream is gone, so that a provider
+// which went down after it delivered is still paid by the SETTLE.
+func (l *lease) payLast() {
+	deadline := time.NewTimer(lastWords)
+	defer deadline.Stop()
+	for {
+		l.mu.Lock()
+		waiting, paid, claim, accepted := len(l.undecided), len(l.paid), l.claim, l.accepted
+		l.mu.Unlock()
+		if waiting == 0 || l.run.req.ctx.Err() != nil {
+			if paid > 0 {
+				if _, err := l.run.env.Book.Vouch(context.WithoutCancel(l.run.req.ctx), l.lock, claim, accepted); err != nil {
+					l.run.log.Warn("last voucher", "lease", l.lock.Short(), "err", err)
+				}
+			}
+			return
+		}
+		select {
+		case <-l.wake:
+		case <-l.run.req.ctx.Done():
+		case <-deadline.C:
+			l.update(func() { clear(l.undecided) })
+		}
+	}
+}
+
+func (l *lease) read(ctx context.Context) error {
+	for {
+		f, err := readFrame(l.s)
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("the provider closed the stream")
+			}
+			return err
+		}
+		if f.Refuse != nil {
+			l.end(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
+			return nil
+		}
+		if err := l.take(ctx, f); err != nil {
+			var bad *Refusal
+			if errors.As(err, &bad) {
+				writeFrame(l.s, frame{Refuse: bad.wire()})
+				l.run.post(func(time.Time) []farm.Action { l.run.ban(l.peer, bad.Error()); return nil })
+			}
+			l.end(bad)
+			return err
+		}
+	}
+}
+
+// take applies one frame of the provider. A *Refusal means that it cheated.
+func (l *lease) take(ctx context.Context, f frame) error {
+	r := l.run
+	for _, c := range f.Commits {
+		l.mu.Lock()
+		mine := l.pending[c.Unit]
+		if mine {
+			l.commits[c.Unit] = c.Hash
+		}
+		l.mu.Unlock()
+		if mine {
+			r.post(func(now time.Time) []farm.Action { return r.farm.Committed(farm.HostID(l.peer), c.Unit, c.Hash, now) })
+		}
+	}
+	for _, x := range f.Faults {
+		l.forget(x.Unit)
+		why := (&Refusal{Code: x.Code, Text: clip(x.Text)}).Error()
+		r.post(func(now time.Time) []farm.Action { return r.farm.HostFault(farm.HostID(l.peer), x.Unit, why, now) })
+	}
+	if len(f.Results) > 0 {
+		if err := l.checkClaim(f); err != nil {
+			return err
+		}
+	}
+	for i := range f.Results {
+		if err := l.takeResult(ctx, &f.Results[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkClaim holds the claim against the results it came with: it must bill exactly price
+// times fuel for each.
+func (l *lease) checkClaim(f frame) error {
+	c, err := ledger.ParseClaim(f.Claim)
+	if err != nil {
+		return refuse(CodeRecord, "claim: %v", err)
+	}
+	sums := l.sums
+	for _, x := range f.Results {
+		cost, err := l.price.Cost(x.Result.Fuel)
+		if err != nil || x.Result.Fuel > l.run.m.Limits.Fuel {
+			return refuse(CodeOvercharge, "unit %d bills %d fuel, the limit is %d", x.Unit, x.Result.Fuel, l.run.m.Limits.Fuel)
+		}
+		sums.fuel += x.Result.Fuel
+		sums.amount += cost
+		sums.units++
+	}
+	if c.Lock != l.lock || c.Amount != sums.amount || c.Fuel != sums.fuel || c.K != sums.units {
+		return refuse(CodeOvercharge, "claim of %s for %d fuel, the results come to %s for %d", c.Amount, c.Fuel, sums.amount, sums.fuel)
+	}
+	l.mu.Lock()
+	l.sums = sums
+	l.claim = f.Claim
+	l.mu.Unlock()
+	return nil
+}
+
+// takeResult checks one result, fetches its files and hands it to the job.
+func (l *lease) takeResult(ctx context.Context, x *result) error {
+	l.mu.Lock()
+	commitment, committed := l.commits[x.Unit]
+	mine := l.pending[x.Unit]
+	l.mu.Unlock()
+	if !mine {
+		return nil // cancelled meanwhile; it stays unpaid
+	}
+	r := l.run
+	if r.m.Verify > 1 {
+		if len(x.Nonce) != 32 || !committed || !farm.CheckReveal(commitment, r.env.Book.Network(), l.lock, x.Unit, l.account, farm.Nonce(x.Nonce), x.Digest, x.Result.Fuel) {
+			r.post(func(now time.Time) []farm.Action { return r.farm.Mismatch(farm.HostID(l.peer), x.Unit, now) })
+			return refuse(CodeOutvoted, "unit %d was revealed as something else than committed", x.Unit)
+		}
+	}
+	if err := l.fetch(ctx, x); err != nil {
+		l.forget(x.Unit)
+		r.post(func(now time.Time) []farm.Action {
+			return r.farm.HostFault(farm.HostID(l.peer), x.Unit, err.Error(), now)
+		})
+		return nil
+	}
+	v := farm.Vote{Digest: x.Digest, Fuel: x.Result.Fuel, Status: x.Result.Status, OK: x.Result.OK()}
+	res := *x
+	l.update(func() { l.undecided[x.Unit] = true })
+	r.post(func(now time.Time) []farm.Action {
+		r.keep(l, &res)
+		return r.farm.Revealed(farm.HostID(l.peer), res.Unit, v, now)
+	})
+	return nil
+}
+
+// fetch brings the result's files here and checks that the whole has the digest it was sent under.
+func (l *lease) fetch(ctx context.Context, x *result) error {
+	full := x.Result
+	total := int64(0)
+	for _, s := range []struct {
+		ref *exec.File
+		dst *[]byte
+	}{{x.Stdout, &full.Stdout}, {x.Stderr, &full.Stderr}} {
+		if s.ref == nil {
+			total += int64(len(*s.dst))
+			continue
+		}
+		if total += s.ref.Size; s.ref.Size < 0 || total > l.run.m.Limits.Output {
+			return errors.New("more output than the limit")
+		}
+		if err := l.run.req.x.get(ctx, *s.ref, l.peer); err != nil {
+			return err
+		}
+		l.run.pin(s.ref.Hash)
+		b, err := l.run.req.readBlob(*s.ref)
+		if err != nil {
+			return err
+		}
+		*s.dst = b
+	}
+	for _, f := range full.Files {
+		if total += f.Size; total > l.run.m.Limits.Output {
+			return errors.New("more output than the limit")
+		}
+	}
+	if full.Digest() != x.Digest || !full.Status.Deterministic() {
+		return errors.New("result and digest differ")
+	}
+	for _, f := range full.Files {
+		if err := l.run.req.x.get(ctx, f, l.peer); err != nil {
+			return err
+		}
+		l.run.pin(f.Hash)
+	}
+	return nil
+}
+
+// The job's loop calls these; each takes effect with the next frame.
+
+func (l *lease) assign(u uint64) {
+	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true })
+}
+
+func (l *lease) revealUnit(u uint64) { l.update(func() { l.reveal = append(l.reveal, u) }) }
+
+// accept pays for a unit whose result is durable.
+func (l *lease) accept(u uint64, cost ledger.Credits) {
+	l.update(func() {
+		l.accepted += cost
+		l.paid = append(l.paid, u)
+		l.done(u)
+	})
+}
+
+// refuse tells the provider that a unit it showed is not paid.
+func (l *lease) refuse(u uint64, c Code) {
+	l.update(func() { l.drops = append(l.drops, drop{u, c}); l.done(u) })
+}
+
+func (l *lease) cancelUnit(u uint64) {
+	l.update(func() {
+		if i := slices.Index(l.tasks, u); i >= 0 {
+			l.tasks = slices.Delete(l.tasks, i, i+1)
+		} else {
+			l.cancel = append(l.cancel, u)
+			l.drops = append(l.drops, drop{u, CodeLate})
+		}
+		l.done(u)
+	})
+}
+
+// close ends the lease once everything said before is sent.
+func (l *lease) close() { l.update(func() { l.closing = true }) }
+
+func (l *lease) end(why *Refusal) {
+	l.update(func() {
+		if l.ended == nil {
+			l.ended = why
+		}
+	})
+}
+
+func (l *lease) forget(u uint64) { l.update(func() { l.done(u) }) }
+
+func (l *lease) done(u uint64) {
+	delete(l.pending, u)
+	delete(l.undecided, u)
+	delete(l.commits, u)
+}
+
+func (l *lease) busy() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending)
+}
+
+func (l *lease) update(f func()) {
+	l.mu.Lock()
+	f()
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lease) write(ctx context.Context) error {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.wake:
+		case <-beat.C:
+			if err := l.s.WriteFrame(emptyFrame); err != nil {
+				return err
+			}
+		}
+		if done, err := l.flush(ctx); done || err != nil {
+			return err
+		}
+	}
+}
+
+// flush signs one voucher for everything accepted since the last and sends it with the
+// tasks that wait. It reports whether the lease is over.
+func (l *lease) flush(ctx context.Context) (over bool, err error) {
+	l.mu.Lock()
+	var f frame
+	tasks := l.tasks
+	f.Reveal, f.Cancel, f.Drop, f.Paid = l.reveal, l.cancel, l.drops, l.paid
+	l.tasks, l.reveal, l.cancel, l.drops, l.paid = nil, nil, nil, nil, nil
+	claim, accepted := l.claim, l.accepted
+	closing, ended := l.closing, l.ended
+	l.mu.Unlock()
+	if ended != nil {
+		return true, nil
+	}
+	if len(f.Paid) > 0 {
+		if f.Voucher, err = l.run.env.Book.Vouch(ctx, l.lock, claim, accepted); err != nil {
+			return false, fmt.Errorf("voucher: %w", err)
+		}
+	}
+	size := 0
+	for _, u := range tasks {
+		in, err := l.run.req.j.input(l.run.id, u)
+		if err != nil {
+			return false, fmt.Errorf("input of unit %d: %w", u, err)
+		}
+		t := task{Unit: u, Input: in}
+		if n := t.size(); size+n > MaxFrame/2 && len(f.Tasks) > 0 {
+			if err := writeFrame(l.s, f); err != nil {
+				return false, err
+			}
+			f, size = frame{}, 0
+		}
+		size += t.size()
+		l.allowInput(in)
+		f.Tasks = append(f.Tasks, t)
+	}
+	if !f.empty() {
+		if err := writeFrame(l.s, f); err != nil {
+			return false, err
+		}
+	}
+	if closing {
+		l.mu.Lock()
+		over = len(l.pending)+len(l.paid)+len(l.drops) == 0
+		l.mu.Unlock()
+		if over {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// allowInput lets the provider fetch the files of a unit until the lease ends.
+func (l *lease) allowInput(in exec.Input) {
+	var hashes []ledger.Digest
+	for _, f := range in.Files {
+		hashes = append(hashes, f.Hash)
+	}
+	if in.StdinFile != nil {
+		hashes = append(hashes, in.StdinFile.Hash)
+	}
+	if len(hashes) > 0 {
+		l.revokes = append(l.revokes, l.run.req.x.allow(l.peer, hashes...))
+	}
+}

@@ -1,0 +1,102 @@
+package job
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+)
+
+// A Stream carries frames both ways. One goroutine may read while another writes.
+type Stream interface {
+	// ReadFrame returns the next frame, valid until the next call. It fails at the deadline
+	// set by SetIdle, when the frame is longer than the protocol's limit, or when the peer is gone.
+	ReadFrame() ([]byte, error)
+	// WriteFrame writes each payload as a frame, or fails within a deadline of its own.
+	WriteFrame(payloads ...[]byte) error
+	// SetIdle bounds how long ReadFrame waits for a frame to begin.
+	SetIdle(d time.Duration)
+	Peer() peer.ID
+	// Close ends the stream in order; Reset tears it down, failing reads on both sides.
+	Close() error
+	Reset() error
+}
+
+// A Network opens and serves streams.
+type Network interface {
+	Self() peer.ID
+	// Open dials p if need be. The context bounds the dialling only.
+	Open(ctx context.Context, p peer.ID, protocol string, maxFrame int) (Stream, error)
+	// Handle serves a protocol until the node stops. The stream is reset when serve returns.
+	Handle(protocol string, maxFrame int, serve func(ctx context.Context, s Stream))
+	// RTT is the last measured round trip to p, or 0.
+	RTT(p peer.ID) time.Duration
+	// Name is what p calls itself, or a short form of its ID.
+	Name(p peer.ID) string
+}
+
+// Blobs keeps bytes by SHA-256. It is safe for concurrent use.
+type Blobs interface {
+	Has(hash ledger.Digest) bool
+	// Path is where a blob lies on this disk; only for reading.
+	Path(hash ledger.Digest) (string, error)
+	Open(hash ledger.Digest) (io.ReadCloser, int64, error)
+	// Put stores what r yields and pins it for owner.
+	Put(r io.Reader, owner string) (exec.File, error)
+	// Receive stores what r yields only if it is exactly f's bytes, and pins it for owner ("" = nobody).
+	Receive(f exec.File, owner string, r io.Reader) error
+	// Pin keeps a blob from collection as long as owner holds it.
+	Pin(hash ledger.Digest, owner string)
+	Unpin(owner string)
+	// TempDir makes an empty folder on the same disk; the caller removes it.
+	TempDir() (string, error)
+}
+
+// Groups makes job peer groups. May be nil: then members get everything from the requester.
+type Groups interface {
+	// Lead starts the group of one of our jobs.
+	Lead(job exec.JobID) (Group, error)
+	// Join enters a group whose membership its requester signed.
+	Join(requester peer.ID, membership []byte) (Group, error)
+}
+
+// A Group is a job's peer group as one member sees it.
+type Group interface {
+	// Membership is the newest signed member list.
+	Membership() []byte
+	// Has reports whether p belongs to the group now, as a member or as its requester.
+	Has(p peer.ID) bool
+	Members() []peer.ID
+	// SetMembers signs and spreads a new list; only the leader may.
+	SetMembers([]peer.ID) error
+	// Publish sends to all members, best effort.
+	Publish(b []byte) error
+	// Next waits for what another member publishes; it fails when ctx ends or the group is left.
+	Next(ctx context.Context) (Message, error)
+	Leave()
+}
+
+// A Message is what one member published.
+type Message struct {
+	From peer.ID
+	Data []byte
+}
+
+// An Env is what Requester and Provider stand on. All fields but Groups are set.
+type Env struct {
+	Net     Network
+	Groups  Groups
+	Book    *ledger.Book
+	Store   ledger.Store
+	Blobs   Blobs
+	Engine  exec.Engine
+	Binding func() []byte // our signed NodeBinding
+	Log     *slog.Logger
+	Emit    func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
+	Tell    func()                                      // something that Status shows has changed
+}

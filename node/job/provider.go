@@ -1,0 +1,228 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// Times of a lease. They bound what a silent peer can hold.
+const (
+	openTimeout = 10 * time.Second // the first flight must come by then
+	leaseIdle   = 10 * time.Second // an unused lease expires
+	heartbeat   = 3 * time.Second  // an empty frame when there is nothing to say
+	silence     = 12 * time.Second // a peer that says nothing for so long is gone
+)
+
+// queueAhead is how many units wait at a provider for each one that runs: enough to hide
+// the round trip of short units, few enough that a lost provider costs little.
+const queueAhead = 3
+
+// A Policy is what the machine's owner allows, at one moment.
+type Policy struct {
+	Accepts  bool   // takes new leases and starts new units
+	Why      string // when not
+	Capacity exec.Capacity
+	Price    ledger.Price
+}
+
+// Provider runs strangers' units for credit.
+type Provider struct {
+	env     Env
+	x       *Exchange
+	settler *Settler
+	policy  func() Policy
+
+	mu     sync.Mutex // guards what follows
+	leases map[*hosting]struct{}
+	taken  int // slots granted
+	done   uint64
+	fuel   ledger.Fuel
+}
+
+// NewProvider serves the job protocol on env.Net. policy is asked at every lease and
+// before every unit, from any goroutine.
+func NewProvider(env Env, x *Exchange, s *Settler, policy func() Policy) *Provider {
+	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}}
+	env.Net.Handle(Protocol, MaxFrame, p.serve)
+	return p
+}
+
+// Counters of a provider since it started.
+type Counters struct {
+	Busy  int // slots leased
+	Units uint64
+	Fuel  ledger.Fuel
+}
+
+// Counters returns what this provider has done.
+func (p *Provider) Counters() Counters {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Counters{Busy: p.taken, Units: p.done, Fuel: p.fuel}
+}
+
+// Guests lists the units running now.
+func (p *Provider) Guests() []node.Guest {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []node.Guest
+	for h := range p.leases {
+		h.mu.Lock()
+		for u, r := range h.running {
+			out = append(out, node.Guest{Job: h.job, Name: h.manifest.Name, Unit: u, For: h.manifest.Account, Started: r.started})
+		}
+		h.mu.Unlock()
+	}
+	return out
+}
+
+// Kick makes leases look at the policy again, after the owner changed it.
+func (p *Provider) Kick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for h := range p.leases {
+		h.signal()
+	}
+}
+
+// serve is one lease from its first frame to its end.
+func (p *Provider) serve(ctx context.Context, s Stream) {
+	s.SetIdle(openTimeout)
+	f, err := readFrame(s)
+	if err != nil || f.Open == nil {
+		writeFrame(s, frame{Refuse: refuse(CodeProtocol, "expected a lease request").wire()})
+		return
+	}
+	s.SetIdle(silence)
+	h, err := p.admit(ctx, s, f.Open)
+	if err != nil {
+		var r *Refusal
+		if !errors.As(err, &r) {
+			r = refuse(CodeHost, "%v", err)
+		}
+		p.env.Log.Info("lease refused", "peer", s.Peer(), "err", r)
+		if writeFrame(s, frame{Refuse: r.wire()}) == nil {
+			s.Close()
+		}
+		return
+	}
+	defer p.release(h)
+	h.serve(ctx)
+}
+
+// admit checks everything that can be checked before work begins, cheap things first.
+func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, error) {
+	pol := p.policy()
+	if !pol.Accepts {
+		return nil, refuse(CodePaused, "%s", pol.Why)
+	}
+	m, id, err := exec.DecodeManifest(o.Manifest)
+	if err != nil {
+		return nil, refuse(CodeManifest, "%v", err)
+	}
+	switch {
+	case o.Price.Cmp(pol.Price) < 0:
+		return nil, refuse(CodePrice, "asks %d per %d fuel", pol.Price.Num, pol.Price.Den)
+	case m.Ceiling.Den != 0 && o.Price.Cmp(m.Ceiling) > 0:
+		return nil, refuse(CodePrice, "above the job's own ceiling")
+	case m.Limits.Memory > pol.Capacity.Memory:
+		return nil, refuse(CodeManifest, "a unit may need %d MiB, this host lends %d", m.Limits.Memory>>20, pol.Capacity.Memory>>20)
+	case m.Limits.Output > pol.Capacity.Memory:
+		return nil, refuse(CodeManifest, "a unit may write %d MiB, this host lends %d", m.Limits.Output>>20, pol.Capacity.Memory>>20)
+	case o.Slots < 1:
+		return nil, refuse(CodeProtocol, "no slots wanted")
+	}
+	worst, err := o.Price.Cost(m.Limits.Fuel)
+	if err != nil {
+		return nil, refuse(CodeManifest, "fuel limit times price: %v", err)
+	}
+	account, err := checkBinding(o.Binding, p.env.Book.Network(), s.Peer())
+	if err != nil {
+		return nil, refuse(CodeRecord, "%v", err)
+	}
+	if account != m.Account {
+		return nil, refuse(CodeRecord, "the job belongs to account %s", m.Account.Short())
+	}
+	slots := p.reserve(min(o.Slots, int(pol.Capacity.Memory/m.Limits.Memory)), pol.Capacity.Slots)
+	if slots == 0 {
+		return nil, refuse(CodeBusy, "all %d slots are leased", pol.Capacity.Slots)
+	}
+	admitted := false
+	defer func() {
+		if !admitted {
+			p.unreserve(slots)
+		}
+	}()
+	lock, err := p.env.Book.AcceptLock(ctx, o.Lock, time.Now())
+	if err != nil {
+		return nil, refuse(CodeRecord, "%v", err)
+	}
+	switch {
+	case lock.Payer != account:
+		return nil, refuse(CodeRecord, "the LOCK is of account %s", lock.Payer.Short())
+	case lock.Job != ledger.Digest(id):
+		return nil, refuse(CodeRecord, "the LOCK is for another job")
+	case lock.Amount < worst:
+		return nil, refuse(CodeCredit, "the LOCK holds %s, one unit may cost %s", lock.Amount, worst)
+	}
+	if err := p.settler.remember(ctx, lock.ID, holder{Peer: []byte(s.Peer()), Job: id}); err != nil {
+		return nil, err
+	}
+	h := newHosting(p, s, o, m, id, lock, worst, slots)
+	p.mu.Lock()
+	p.leases[h] = struct{}{}
+	p.mu.Unlock()
+	admitted = true
+	return h, nil
+}
+
+// checkBinding returns the account that a requester's node key is bound to.
+func checkBinding(b []byte, network ledger.Network, from peer.ID) (ledger.Account, error) {
+	bind, err := ledger.VerifyBinding(b, network, time.Now())
+	if err != nil {
+		return ledger.Account{}, err
+	}
+	if string(bind.PeerID) != string(from) {
+		return ledger.Account{}, errors.New("node binding is of another peer")
+	}
+	return bind.Account, nil
+}
+
+func (p *Provider) reserve(want, total int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := max(0, min(want, total-p.taken))
+	p.taken += n
+	return n
+}
+
+func (p *Provider) unreserve(n int) {
+	p.mu.Lock()
+	p.taken -= n
+	p.mu.Unlock()
+	p.env.Tell()
+}
+
+func (p *Provider) release(h *hosting) {
+	p.mu.Lock()
+	delete(p.leases, h)
+	p.mu.Unlock()
+	p.unreserve(h.slots)
+}
+
+func (p *Provider) count(f ledger.Fuel) {
+	p.mu.Lock()
+	p.done++
+	p.fuel += f
+	p.mu.Unlock()
+}
+
+func (r *Refusal) wire() *refusal { return &refusal{Code: r.Code, Text: r.Text} }

@@ -1,0 +1,619 @@
+package job
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/farm"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// Bounds of what a job takes in ahead of its results.
+const (
+	inputWindow = 8192    // units beyond the first unfinished one
+	fetchWindow = 1 << 16 // units beyond what was fetched, while somebody fetches
+	inputBatch  = 512     // inputs made durable together
+)
+
+// A Market is where providers are found.
+type Market interface {
+	Offers() []market.Offer
+	// Changes yields something after the offers changed; closed when the reader lags.
+	Changes() (changed <-chan struct{}, cancel func())
+	// Advertise tells providers of a job that has units waiting; Retract takes that back.
+	Advertise(id exec.JobID, m exec.Manifest, waiting uint64)
+	Retract(id exec.JobID)
+}
+
+// Requester runs this node's own jobs on other people's machines.
+type Requester struct {
+	env     Env
+	x       *Exchange
+	j       journal
+	settler *Settler
+	market  Market
+	ctx     context.Context // of all jobs; Close ends it
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	runs  map[exec.JobID]*run
+	past  map[exec.JobID]node.Job
+	trust map[peer.ID]*record
+}
+
+// A record counts what a provider's results were worth to us.
+type record struct{ good, bad uint64 }
+
+// NewRequester returns a requester without jobs; Resume brings the journaled ones back.
+func NewRequester(env Env, x *Exchange, s *Settler, m Market) *Requester {
+	r := &Requester{env: env, x: x, j: journal{env.Store}, settler: s, market: m,
+		runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// Close stops all jobs where they are; they go on after a restart. It waits for their leases.
+func (r *Requester) Close() {
+	r.cancel()
+	r.wg.Wait()
+}
+
+// Resume continues the jobs that a former process left unfinished.
+func (r *Requester) Resume() error {
+	return r.j.jobs(func(id exec.JobID, m exec.Manifest, raw []byte, s jobState) error {
+		n, err := r.newRun(id, m, raw, s)
+		if err != nil {
+			return err
+		}
+		err = r.j.outcomes(id, func(unit uint64, o outcome) {
+			n.count(unit, o)
+			n.farm.Restore(unit)
+		})
+		if err != nil {
+			return err
+		}
+		n.paidOut = n.job.Spent
+		n.pin(m.Program.Hash)
+		if s.State != node.JobRunning {
+			n.job.State, n.job.Ended = s.State, time.UnixMilli(s.Ended)
+			n.stop()
+			close(n.done)
+		}
+		r.start(n, s.State == node.JobRunning)
+		return nil
+	})
+}
+
+func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobState) (*run, error) {
+	need, err := market.CompileNeed(m.Need)
+	if err != nil {
+		return nil, &node.Problem{Code: node.CodeUsage, Message: "need: " + err.Error(), Hint: "see `p3 offer ls --json` for what offers have"}
+	}
+	n := &run{
+		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
+		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan settled, journalMax),
+		farm:   farm.New(farm.Config{Verify: m.Verify, Retries: m.Retries, MaxAhead: inputWindow}),
+		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
+		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}),
+		job: node.Job{ID: id, Name: m.Name, State: node.JobRunning, Created: time.UnixMilli(m.Created), Units: s.Units,
+			Closed: s.Closed, Budget: m.Budget, Verify: m.Verify},
+	}
+	n.ctx, n.stop = context.WithCancel(r.ctx)
+	now := time.Now()
+	n.farm.AddUnits(s.Units, now)
+	return n, nil
+}
+
+func (r *Requester) start(n *run, running bool) {
+	r.mu.Lock()
+	r.runs[n.id] = n
+	r.mu.Unlock()
+	if running {
+		if n.state.Closed {
+			n.perform(n.farm.Close(time.Now())) // a job whose last unit had ended finishes here
+		}
+		r.wg.Go(n.loop)
+	}
+}
+
+// Submit starts a job. It fills in the manifest's account, nonce and creation time.
+func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, error) {
+	m.Account, m.Created, m.Nonce = r.env.Book.Account(), time.Now().UnixMilli(), make([]byte, 16)
+	rand.Read(m.Nonce)
+	if err := m.Validate(); err != nil {
+		return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "correct the job and submit it again"}
+	}
+	for _, f := range append([]exec.File{m.Program}, m.Data...) {
+		if !r.env.Blobs.Has(f.Hash) {
+			return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the bytes of %q (%s) are not here", f.Name, f.Hash.Short()), Hint: "upload them first"}
+		}
+	}
+	if free := r.env.Book.Balance().Free; free <= 0 {
+		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("no credit is free: %s", free), Hint: "earn some with `p3 up --donate`, or wait until running jobs settle"}
+	}
+	raw, id, err := m.Encode()
+	if err != nil {
+		return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+	}
+	s := jobState{State: node.JobRunning}
+	n, err := r.newRun(id, m, raw, s)
+	if err != nil {
+		return node.Job{}, err
+	}
+	for _, h := range n.programHashes() {
+		n.pin(h)
+	}
+	if err := r.j.newJob(ctx, id, raw, s); err != nil {
+		return node.Job{}, err
+	}
+	r.start(n, true)
+	r.env.Emit("info", "job", fmt.Sprintf("%s started: at most %s", m.Name, m.Budget), "job", id.Short())
+	r.env.Tell()
+	return n.view(), nil
+}
+
+func (r *Requester) run(id exec.JobID) (*run, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.runs[id]; n != nil {
+		return n, nil
+	}
+	return nil, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("no job %s here", id.Short()), Hint: "`p3 job ls` lists them"}
+}
+
+// Jobs lists all jobs, in no order.
+func (r *Requester) Jobs() []node.Job {
+	r.mu.Lock()
+	runs := make([]*run, 0, len(r.runs))
+	for _, n := range r.runs {
+		runs = append(runs, n)
+	}
+	r.mu.Unlock()
+	out := make([]node.Job, len(runs))
+	for i, n := range runs {
+		out[i] = n.view()
+	}
+	return out
+}
+
+// Job returns one job.
+func (r *Requester) Job(id exec.JobID) (node.Job, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return node.Job{}, err
+	}
+	return n.view(), nil
+}
+
+func (n *run) view() node.Job {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	j := n.job
+	if j.State == node.JobRunning && j.Why != "" && j.Running == 0 && j.Done < j.Units {
+		j.State = node.JobWaiting
+	}
+	return j
+}
+
+// AddInputs takes units at, at+1, … from next until io.EOF. Units already known are read
+// and passed over, so that a sender who lost its connection may send again.
+func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, next func() (exec.Input, error)) (uint64, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return 0, err
+	}
+	n.inputs.Lock()
+	defer n.inputs.Unlock()
+	if units := n.known(); at > units {
+		return units, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("inputs start at unit %d, the next is %d", at, units)}
+	}
+	var ops []ledger.Op
+	size := 0
+	flush := func() error {
+		if len(ops) == 0 {
+			return nil
+		}
+		added := uint64(len(ops))
+		s := n.snapshot()
+		if s.Closed || s.State != node.JobRunning {
+			return &node.Problem{Code: node.CodeUsage, Message: "the job takes no more input"}
+		}
+		s.Units += added
+		op, err := put(jobKey('s', id), s)
+		if err != nil {
+			return err
+		}
+		if err := r.env.Store.Commit(ctx, append(ops, op)...); err != nil {
+			return err
+		}
+		ops, size = nil, 0
+		n.mu.Lock()
+		n.state.Units, n.job.Units = s.Units, s.Units
+		n.announce()
+		n.mu.Unlock()
+		n.post(func(now time.Time) []farm.Action { return n.farm.AddUnits(added, now) })
+		r.env.Tell()
+		return nil
+	}
+	ahead := &lookahead{next: next}
+	defer ahead.stop()
+	for unit := at; ; unit++ {
+		// What has arrived is made known before waiting for more: a slow source is served at once.
+		in, ready, err := ahead.poll()
+		if !ready {
+			if err := flush(); err != nil {
+				return n.known(), err
+			}
+			in, err = ahead.wait(ctx)
+		}
+		if err != nil {
+			if e := flush(); e != nil {
+				return n.known(), e
+			}
+			if errors.Is(err, io.EOF) {
+				return n.known(), nil
+			}
+			return n.known(), err
+		}
+		if unit < n.known() {
+			continue
+		}
+		if err := validInput(in); err != nil {
+			return n.known(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("input of unit %d: %v", unit, err)}
+		}
+		for _, f := range in.Files {
+			n.pin(f.Hash)
+		}
+		if in.StdinFile != nil {
+			n.pin(in.StdinFile.Hash)
+		}
+		op, err := put(unitKey('i', id, unit), in)
+		if err != nil {
+			return n.known(), err
+		}
+		ops = append(ops, op)
+		if size += len(op.Value); len(ops) >= inputBatch || size > MaxFrame {
+			if err := flush(); err != nil {
+				return n.known(), err
+			}
+		}
+		if err := n.awaitRoom(ctx, unit, flush); err != nil {
+			return n.known(), err
+		}
+	}
+}
+
+// awaitRoom blocks while unit lies too far ahead of what is finished or fetched.
+func (n *run) awaitRoom(ctx context.Context, unit uint64, flush func() error) error {
+	for {
+		n.mu.Lock()
+		ok := unit < n.prefix+inputWindow && (n.readers == 0 || unit < n.fetched+fetchWindow)
+		over := n.state.State != node.JobRunning
+		changed := n.changed
+		n.mu.Unlock()
+		if over {
+			return &node.Problem{Code: node.CodeUsage, Message: "the job takes no more input"}
+		}
+		if ok {
+			return nil
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (n *run) known() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state.Units
+}
+
+func (n *run) snapshot() jobState {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.state
+}
+
+// A lookahead reads from next in a goroutine of its own, so that one can ask whether more is there.
+type lookahead struct {
+	next func() (exec.Input, error)
+	ch   chan looked
+	quit chan struct{}
+}
+
+type looked struct {
+	in  exec.Input
+	err error
+}
+
+func (l *lookahead) run() {
+	if l.ch != nil {
+		return
+	}
+	l.ch, l.quit = make(chan looked, 64), make(chan struct{})
+	go func() {
+		for {
+			in, err := l.next()
+			select {
+			case l.ch <- looked{in, err}:
+			case <-l.quit:
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+}
+
+func (l *lookahead) poll() (exec.Input, bool, error) {
+	l.run()
+	select {
+	case x := <-l.ch:
+		return x.in, true, x.err
+	default:
+		return exec.Input{}, false, nil
+	}
+}
+
+func (l *lookahead) wait(ctx context.Context) (exec.Input, error) {
+	select {
+	case x := <-l.ch:
+		return x.in, x.err
+	case <-ctx.Done():
+		return exec.Input{}, ctx.Err()
+	}
+}
+
+func (l *lookahead) stop() {
+	if l.quit != nil {
+		close(l.quit)
+	}
+}
+
+// CloseInputs says that the job has exactly units units.
+func (r *Requester) CloseInputs(ctx context.Context, id exec.JobID, units uint64) (node.Job, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return node.Job{}, err
+	}
+	n.inputs.Lock()
+	defer n.inputs.Unlock()
+	s := n.snapshot()
+	switch {
+	case s.Closed && s.Units == units:
+		return n.view(), nil
+	case s.Closed || s.Units != units:
+		return n.view(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the job has %d units, not %d", s.Units, units), Hint: "send the missing inputs first"}
+	}
+	s.Closed = true
+	if err := r.j.saveState(ctx, id, s); err != nil {
+		return n.view(), err
+	}
+	n.mu.Lock()
+	n.state.Closed, n.job.Closed = true, true
+	n.announce()
+	n.mu.Unlock()
+	n.post(func(now time.Time) []farm.Action { return n.farm.Close(now) })
+	return n.view(), nil
+}
+
+// Cancel ends a job. Results that are here stay.
+func (r *Requester) Cancel(ctx context.Context, id exec.JobID) (node.Job, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return node.Job{}, err
+	}
+	n.post(func(now time.Time) []farm.Action {
+		n.cancelled = true
+		return n.farm.Cancel("cancelled", now)
+	})
+	for {
+		n.mu.Lock()
+		over, changed := n.state.State != node.JobRunning, n.changed
+		n.mu.Unlock()
+		if over {
+			return n.view(), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return n.view(), ctx.Err()
+		}
+	}
+}
+
+// Results yields results in unit order from unit from on, waiting for those to come, until
+// the job has ended.
+func (r *Requester) Results(ctx context.Context, id exec.JobID, from uint64, yield func(node.UnitResult) error) error {
+	n, err := r.run(id)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.readers++
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		n.readers--
+		n.announce()
+		n.mu.Unlock()
+	}()
+	for unit := from; ; unit++ {
+		for {
+			n.mu.Lock()
+			if n.fetched < unit {
+				n.fetched = unit
+				if unit%64 == 0 {
+					n.announce()
+				}
+			}
+			have := unit < n.prefix || n.ahead[unit]
+			over := n.state.State != node.JobRunning || n.state.Closed && unit >= n.state.Units
+			changed := n.changed
+			n.mu.Unlock()
+			if have {
+				break
+			}
+			if over {
+				return nil // what a cancelled job has beyond a gap is shown by Unit
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-r.ctx.Done():
+				return &node.Problem{Code: node.CodeNoNode, Message: "the node is stopping; the job goes on when it is started again", Hint: "start it with `p3 up`, then `p3 job watch " + id.Short() + "`"}
+			}
+		}
+		u, err := r.unitResult(n, unit)
+		if err != nil {
+			return err
+		}
+		if err := yield(u); err != nil {
+			return err
+		}
+	}
+}
+
+// Unit returns one finished unit.
+func (r *Requester) Unit(id exec.JobID, unit uint64) (node.UnitResult, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return node.UnitResult{}, err
+	}
+	return r.unitResult(n, unit)
+}
+
+func (r *Requester) unitResult(n *run, unit uint64) (node.UnitResult, error) {
+	o, err := r.j.outcome(n.id, unit)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return node.UnitResult{}, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("unit %d of %s has no result yet", unit, n.id.Short())}
+	}
+	if err != nil {
+		return node.UnitResult{}, err
+	}
+	res := o.Result.Result
+	for _, s := range []struct {
+		ref *exec.File
+		dst *[]byte
+	}{{o.Result.Stdout, &res.Stdout}, {o.Result.Stderr, &res.Stderr}} {
+		if s.ref != nil {
+			if *s.dst, err = r.readBlob(*s.ref); err != nil {
+				return node.UnitResult{}, err
+			}
+		}
+	}
+	return node.UnitResult{Unit: unit, Result: res, Error: o.Error, Hosts: o.Hosts, Cost: o.Cost, Tries: o.Tries}, nil
+}
+
+func (r *Requester) readBlob(f exec.File) ([]byte, error) {
+	rd, size, err := r.env.Blobs.Open(f.Hash)
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	if size != f.Size || size > exec.MaxOutput {
+		return nil, fmt.Errorf("blob %s has %d bytes, want %d", f.Hash.Short(), size, f.Size)
+	}
+	b := make([]byte, size)
+	_, err = io.ReadFull(rd, b)
+	return b, err
+}
+
+// UnitStates returns one letter a unit.
+func (r *Requester) UnitStates(ctx context.Context, id exec.JobID, from uint64, count int) (string, error) {
+	n, err := r.run(id)
+	if err != nil {
+		return "", err
+	}
+	n.mu.Lock()
+	end := min(from+uint64(max(count, 0)), n.state.Units)
+	b := make([]byte, 0, max(end, from)-from)
+	var open []uint64
+	for u := from; u < end; u++ {
+		switch {
+		case n.failed[u]:
+			b = append(b, byte(node.UnitFailed))
+		case u < n.prefix || n.ahead[u]:
+			b = append(b, byte(node.UnitDone))
+		default:
+			b = append(b, byte(node.UnitWaiting))
+			open = append(open, u)
+		}
+	}
+	n.mu.Unlock()
+	got := make(chan struct{})
+	ask := func(time.Time) []farm.Action {
+		defer close(got)
+		for _, u := range open {
+			switch n.farm.State(u) {
+			case farm.Running:
+				b[u-from] = byte(node.UnitRunning)
+			case farm.Retrying:
+				b[u-from] = byte(node.UnitRetry)
+			}
+		}
+		return nil
+	}
+	select {
+	case n.calls <- ask:
+	case <-n.done:
+		return string(b), nil
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	select {
+	case <-got:
+	case <-n.done:
+	}
+	return string(b), nil
+}
+
+// Trust is how good a provider's results were: (good+1)/(good+2·bad+2), so 0.5 for a stranger.
+func (r *Requester) Trust(p peer.ID) float64 {
+	good, bad := r.Record(p)
+	return float64(good+1) / float64(good+2*bad+2)
+}
+
+// Record counts accepted and refused units of a provider since the node started.
+func (r *Requester) Record(p peer.ID) (good, bad uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t := r.trust[p]; t != nil {
+		return t.good, t.bad
+	}
+	return 0, 0
+}
+
+func (r *Requester) noteGood(p peer.ID) { r.note(p, 1, 0) }
+func (r *Requester) noteBad(p peer.ID)  { r.note(p, 0, 1) }
+
+func (r *Requester) note(p peer.ID, good, bad uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.trust[p]
+	if t == nil {
+		t = &record{}
+		r.trust[p] = t
+	}
+	t.good += good
+	t.bad += bad
+}

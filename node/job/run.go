@@ -1,0 +1,683 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/exec/canon"
+	"github.com/personal-power-plant/p3/exec/farm"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// Bounds of one running job.
+const (
+	maxLeases   = 32              // providers at a time
+	journalMax  = 256             // results made durable together
+	rejoinMin   = time.Second     // a provider that refused or was lost is asked again after this,
+	rejoinMax   = time.Minute     // doubled each time, at most this
+	lookAgain   = 2 * time.Second // how often offers are looked at when nothing tells of change
+	lastWords   = 15 * time.Second
+	progressGap = time.Second // between progress messages to the group
+)
+
+// A run is one job on its way. Its loop goroutine owns the farm and the fields below it;
+// what others may look at is under mu.
+type run struct {
+	req  *Requester
+	env  Env
+	id   exec.JobID
+	m    exec.Manifest
+	raw  []byte
+	need market.Need
+	log  *slog.Logger
+
+	ctx   context.Context
+	stop  context.CancelFunc
+	calls chan func(now time.Time) []farm.Action
+	done  chan struct{} // the loop has ended
+	ended chan settled  // finished units, to the journal
+
+	// owned by the loop
+	farm      *farm.Farm
+	leases    map[peer.ID]*lease
+	opening   map[peer.ID]ledger.Credits
+	standing  map[peer.ID]*standing
+	shown     map[uint64]map[peer.ID]shown // results known of units that have not ended
+	group     Group
+	paidOut   ledger.Credits // claimed on leases that are over
+	over      bool
+	cancelled bool
+	lastTold  time.Time
+	meanFuel  ledger.Fuel
+
+	inputs sync.Mutex // held by whoever adds inputs
+
+	mu      sync.Mutex // guards what follows
+	job     node.Job
+	state   jobState
+	ahead   map[uint64]bool // finished, not below prefix
+	prefix  uint64          // all units below have durable results
+	fetched uint64          // results below were fetched
+	readers int
+	failed  map[uint64]bool // for the grid; at most maxFailed
+	running map[uint64]farm.State
+	changed chan struct{} // closed and replaced at each change
+}
+
+const maxFailed = 1 << 16
+
+// standing is what the job knows of one provider.
+type standing struct {
+	view   node.JobPeer
+	wait   time.Duration
+	next   time.Time
+	banned string
+}
+
+type shown struct {
+	lease  *lease
+	result *result
+}
+
+// settled is a unit that ended, on its way to the journal.
+type settled struct {
+	unit uint64
+	out  outcome
+	pays []payment
+}
+
+type payment struct {
+	lease *lease
+	cost  ledger.Credits
+}
+
+// A candidate is a provider that a lease may be opened with.
+type candidate struct {
+	peer    peer.ID
+	account ledger.Account
+	name    string
+	price   ledger.Price
+	slots   int
+}
+
+// post lets the loop run f. It never blocks for ever: after the loop's end f is dropped.
+func (r *run) post(f func(now time.Time) []farm.Action) {
+	select {
+	case r.calls <- f:
+	case <-r.done:
+	}
+}
+
+// loop is the job's life.
+func (r *run) loop() {
+	defer close(r.done)
+	defer r.stop()
+	var journaling sync.WaitGroup
+	journaling.Go(r.journal)
+	if r.env.Groups != nil {
+		g, err := r.env.Groups.Lead(r.id)
+		if err != nil {
+			r.log.Warn("no job group", "err", err)
+		} else {
+			r.group = g
+			defer g.Leave()
+		}
+	}
+	offers, cancel := r.req.market.Changes()
+	defer cancel()
+	look := time.NewTicker(lookAgain)
+	defer look.Stop()
+	tick := time.NewTimer(time.Hour)
+	defer tick.Stop()
+	for !r.over {
+		if next := r.farm.NextTick(); !next.IsZero() {
+			tick.Reset(max(0, time.Until(next)))
+		}
+		select {
+		case <-r.ctx.Done():
+			r.over = true
+			continue
+		case f := <-r.calls:
+			r.perform(f(time.Now()))
+			for range len(r.calls) { // what has gathered meanwhile
+				f := <-r.calls
+				r.perform(f(time.Now()))
+			}
+		case <-tick.C:
+			r.perform(r.farm.Tick(time.Now()))
+		case <-look.C:
+		case _, ok := <-offers:
+			if !ok {
+				offers, cancel = r.req.market.Changes()
+			}
+		}
+		r.tend(time.Now())
+	}
+	r.req.market.Retract(r.id)
+	for _, l := range r.leases {
+		l.close()
+	}
+	close(r.ended)
+	journaling.Wait()
+	r.finish()
+	for len(r.leases)+len(r.opening) > 0 { // vouchers still go out; each lease ends by itself
+		(<-r.calls)(time.Now())
+	}
+}
+
+// tend looks after leases: sizes, ends, and new ones where work waits.
+func (r *run) tend(now time.Time) {
+	for p, l := range r.leases {
+		slots := l.room()
+		if slots != l.told {
+			l.told = slots
+			r.perform(r.farm.HostSlots(farm.HostID(p), slots, now))
+		}
+		if slots == 0 && l.busy() == 0 {
+			l.close()
+		}
+	}
+	if !r.over {
+		r.hire(now)
+	}
+	r.publish(now)
+}
+
+// hire opens leases while more units wait than the leases at hand can take.
+func (r *run) hire(now time.Time) {
+	s := r.farm.Stats()
+	waiting := s.Known - s.Ended
+	if waiting == 0 {
+		r.setWhy("")
+		return
+	}
+	r.req.market.Advertise(r.id, r.m, waiting)
+	slots, accounts := 0, map[ledger.Account]bool{}
+	for _, l := range r.leases {
+		slots += l.grant.Slots
+		accounts[l.account] = true
+	}
+	for range r.opening {
+		slots++
+	}
+	want := waiting * uint64(r.m.Verify)
+	if uint64(slots) >= want && len(accounts)+len(r.opening) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
+		return
+	}
+	ranking := r.rank(waiting, now)
+	avail := r.available()
+	chosen := 0
+	for i, c := range ranking.Ranked {
+		if uint64(slots) >= want && len(accounts) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
+			break
+		}
+		worst, err := c.Offer.Price.Cost(r.m.Limits.Fuel)
+		if err != nil {
+			continue
+		}
+		// Providers still to be hired share what is left of the budget.
+		share := avail / ledger.Credits(min(len(ranking.Ranked)-i, maxLeases))
+		amount := min(max(share, worst), avail, r.mostCost(worst, want))
+		if amount < worst {
+			r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise --max-cost or lower --fuel", worst, max(avail, 0)))
+			continue
+		}
+		avail -= amount
+		chosen++
+		n := int(min(uint64(max(c.Offer.FreeSlots, 1)), want))
+		slots += n
+		accounts[c.Offer.Account] = true
+		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n}, amount)
+	}
+	switch {
+	case len(r.leases)+len(r.opening) == 0 && chosen == 0 && len(ranking.Ranked) == 0:
+		r.setWhy(explain(ranking))
+	case len(r.leases) > 0 || chosen > 0:
+		r.setWhy(r.farm.Why())
+	}
+}
+
+// mostCost is the most that the units left can cost at one provider, with room for repeats.
+func (r *run) mostCost(worst ledger.Credits, units uint64) ledger.Credits {
+	n := ledger.Credits(min(units+8, 1<<20))
+	if worst > ledger.MaxCredits/n {
+		return ledger.MaxCredits
+	}
+	return max(worst, 1) * n
+}
+
+// available is what of the budget is neither paid nor locked.
+func (r *run) available() ledger.Credits {
+	used := r.paidOut
+	for _, l := range r.leases {
+		used += l.amount
+	}
+	for _, a := range r.opening {
+		used += a
+	}
+	return min(r.m.Budget-used, r.env.Book.Balance().Free)
+}
+
+// rank matches the offers against the job, leaving out who is hired, banned or waits.
+func (r *run) rank(units uint64, now time.Time) market.Ranking {
+	offers := r.req.market.Offers()
+	cands := make([]market.Candidate, 0, len(offers))
+	for _, o := range offers {
+		c := market.Candidate{Offer: o, RTT: r.env.Net.RTT(o.Peer), Trust: r.req.Trust(o.Peer)}
+		_, opening := r.opening[o.Peer]
+		switch st := r.standing[o.Peer]; {
+		case r.leases[o.Peer] != nil || opening:
+			continue
+		case o.Account == r.m.Account:
+			c.Blocked = "your own account"
+		case st != nil && st.banned != "":
+			c.Blocked = st.banned
+		case st != nil && now.Before(st.next):
+			c.Blocked = st.view.Why
+		}
+		if c.Offer.FreeSlots == 0 && !c.Offer.Withdrawn() {
+			c.Offer.FreeSlots = 1 // it was busy when it signed: asking is cheap, and the pause grows
+		}
+		cands = append(cands, c)
+	}
+	return market.Match(market.Demand{
+		Self: r.env.Net.Self(), Engine: r.m.Engine, Need: r.need, Ceiling: r.m.Ceiling, Memory: r.m.Limits.Memory,
+		Units: units, UnitFuel: r.meanFuel, Budget: max(r.m.Budget-r.paidOut, 1),
+	}, cands, now)
+}
+
+// explain says why nobody can be hired: the reasons, grouped.
+func explain(m market.Ranking) string {
+	if len(m.Refused) == 0 {
+		return "no offers known yet: searching for peers"
+	}
+	s := fmt.Sprintf("none of %d offers fits:", len(m.Refused))
+	for i, c := range m.Reasons() {
+		if i > 0 {
+			s += ","
+		}
+		s += fmt.Sprintf(" %d %s", c.Count, c.Reason)
+		for _, f := range m.Refused {
+			if f.Reason == c.Reason && f.Detail != "" {
+				s += " (" + f.Detail + ")"
+				break
+			}
+		}
+	}
+	return s
+}
+
+func (r *run) open(c candidate, amount ledger.Credits) {
+	r.opening[c.peer] = amount
+	st := r.standing[c.peer]
+	if st == nil {
+		st = &standing{}
+		r.standing[c.peer] = st
+	}
+	st.view.Peer, st.view.Account, st.view.Name, st.view.State = c.peer.String(), c.account, cmp.Or(c.name, r.env.Net.Name(c.peer)), "asking"
+	r.members()
+	var membership []byte
+	if r.group != nil {
+		membership = r.group.Membership()
+	}
+	r.req.wg.Go(func() {
+		l, err := r.openLease(r.req.ctx, c, amount, membership)
+		joined := make(chan struct{})
+		r.post(func(now time.Time) []farm.Action {
+			defer close(joined)
+			delete(r.opening, c.peer)
+			if err != nil {
+				r.refused(c.peer, err, now)
+				return nil
+			}
+			st.view.State, st.view.Why, st.view.RTTMs = "leased", "", float64(r.env.Net.RTT(c.peer).Microseconds())/1e3
+			st.wait = 0
+			r.leases[c.peer] = l
+			if r.over {
+				l.close()
+				return nil
+			}
+			l.told = l.room()
+			return r.farm.HostJoined(farm.HostID(c.peer), c.account, l.told, l.queue, now)
+		})
+		if err != nil {
+			return
+		}
+		select {
+		case <-joined:
+		case <-r.done:
+			l.close()
+		}
+		err = l.serve(r.req.ctx)
+		r.post(func(now time.Time) []farm.Action {
+			delete(r.leases, c.peer)
+			r.paidOut += l.spent()
+			r.members()
+			if err != nil {
+				r.refused(c.peer, err, now)
+			} else {
+				st.view.State = "done"
+			}
+			return r.farm.HostLost(farm.HostID(c.peer), now)
+		})
+	})
+}
+
+// refused notes why a provider does not work for us now, and when to ask again.
+func (r *run) refused(p peer.ID, err error, now time.Time) {
+	st := r.standing[p]
+	st.view.State, st.view.Why = "lost", err.Error()
+	var no *Refusal
+	if errors.As(err, &no) {
+		st.view.State = "refused"
+		if no.Code == CodeIdle {
+			st.view.State, st.view.Why = "done", ""
+			return // asked again when there is work
+		}
+	}
+	st.wait = min(max(2*st.wait, rejoinMin), rejoinMax)
+	st.next = now.Add(st.wait)
+	r.log.Info("provider", "peer", p, "err", err)
+	r.env.Emit("warn", "job", fmt.Sprintf("%s: %s", st.view.Name, err), "job", r.id.Short(), "peer", st.view.Name)
+}
+
+// ban is for providers caught cheating: not again in this job.
+func (r *run) ban(p peer.ID, why string) {
+	if st := r.standing[p]; st != nil {
+		st.banned = why
+		st.view.State, st.view.Why = "bad", why
+	}
+	r.req.noteBad(p)
+	r.env.Emit("warn", "job", fmt.Sprintf("%s gets no more units: %s", r.env.Net.Name(p), why), "job", r.id.Short(), "peer", r.env.Net.Name(p))
+	if l := r.leases[p]; l != nil {
+		l.close()
+	}
+}
+
+// perform carries out what the farm decided.
+func (r *run) perform(actions []farm.Action) {
+	for _, a := range actions {
+		switch a := a.(type) {
+		case farm.Assign:
+			if l := r.leases[peer.ID(a.Host)]; l != nil {
+				l.assign(a.Unit)
+			}
+		case farm.Reveal:
+			if l := r.leases[peer.ID(a.Host)]; l != nil {
+				l.revealUnit(a.Unit)
+			}
+		case farm.CancelUnit:
+			if l := r.leases[peer.ID(a.Host)]; l != nil {
+				l.cancelUnit(a.Unit)
+			}
+		case farm.Refuse:
+			if s, ok := r.shown[a.Unit][peer.ID(a.Host)]; ok {
+				s.lease.refuse(a.Unit, CodeOutvoted)
+			}
+			r.req.noteBad(peer.ID(a.Host))
+			r.env.Emit("warn", "job", fmt.Sprintf("unit %d of %s: %s", a.Unit, r.env.Net.Name(peer.ID(a.Host)), a.Reason), "job", r.id.Short(), "peer", r.env.Net.Name(peer.ID(a.Host)))
+		case farm.Accept:
+			r.accept(a)
+		case farm.Fail:
+			r.fail(a)
+		case farm.Bad:
+			r.ban(peer.ID(a.Host), a.Reason)
+		case farm.Finished:
+			r.over = true
+		}
+	}
+}
+
+// keep holds a shown result until its unit ends.
+func (r *run) keep(l *lease, x *result) {
+	m := r.shown[x.Unit]
+	if m == nil {
+		m = map[peer.ID]shown{}
+		r.shown[x.Unit] = m
+	}
+	m[l.peer] = shown{l, x}
+}
+
+func (r *run) accept(a farm.Accept) {
+	s := settled{unit: a.Unit, out: outcome{Losers: len(a.Losers), Tries: len(a.Winners) + len(a.Losers)}}
+	for _, h := range a.Winners {
+		x := r.shown[a.Unit][peer.ID(h)]
+		cost, _ := x.lease.price.Cost(x.result.Result.Fuel) // checked when it came
+		s.out.Result = *x.result
+		s.out.Hosts = append(s.out.Hosts, r.env.Net.Name(peer.ID(h)))
+		s.out.Cost += cost
+		s.pays = append(s.pays, payment{x.lease, cost})
+		if st := r.standing[peer.ID(h)]; st != nil {
+			st.view.Done++
+			st.view.Paid += cost
+		}
+		r.req.noteGood(peer.ID(h))
+	}
+	s.out.Result.Nonce = nil
+	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
+		r.meanFuel = f
+	} else {
+		r.meanFuel = (7*r.meanFuel + f) / 8
+	}
+	delete(r.shown, a.Unit)
+	r.settle(s)
+}
+
+func (r *run) fail(a farm.Fail) {
+	for _, x := range r.shown[a.Unit] {
+		x.lease.refuse(a.Unit, CodeOutvoted)
+	}
+	delete(r.shown, a.Unit)
+	r.settle(settled{unit: a.Unit, out: outcome{Error: a.Reason}})
+	r.env.Emit("error", "job", fmt.Sprintf("unit %d: %s", a.Unit, a.Reason), "job", r.id.Short())
+}
+
+func (r *run) settle(s settled) {
+	select {
+	case r.ended <- s:
+	case <-r.req.ctx.Done(): // the node stops: the unit runs again after the restart
+	}
+}
+
+// journal makes finished units durable, in batches, and only then lets them be paid and seen.
+func (r *run) journal() {
+	for s := range r.ended {
+		batch := []settled{s}
+		for len(batch) < journalMax {
+			select {
+			case s, ok := <-r.ended:
+				if ok {
+					batch = append(batch, s)
+					continue
+				}
+			default:
+			}
+			break
+		}
+		ops := make([]ledger.Op, 0, len(batch))
+		for i := range batch {
+			op, err := put(unitKey('o', r.id, batch[i].unit), batch[i].out)
+			if err != nil {
+				r.log.Error("journal", "unit", batch[i].unit, "err", err)
+				continue
+			}
+			ops = append(ops, op)
+		}
+		for wait := time.Second; ; wait = min(2*wait, rejoinMax) {
+			err := r.env.Store.Commit(r.req.ctx, ops...)
+			if err == nil {
+				break
+			}
+			if r.req.ctx.Err() != nil {
+				return // unpaid and unseen: they run again after the restart
+			}
+			r.setWhy(fmt.Sprintf("results cannot be saved: %v; free some space, next try in %s", err, wait))
+			select {
+			case <-time.After(wait):
+			case <-r.req.ctx.Done():
+				return
+			}
+		}
+		for _, s := range batch {
+			for _, p := range s.pays {
+				p.lease.accept(s.unit, p.cost)
+			}
+		}
+		r.noteEnded(batch)
+	}
+}
+
+func (r *run) noteEnded(batch []settled) {
+	r.mu.Lock()
+	for _, s := range batch {
+		r.count(s.unit, s.out)
+	}
+	r.announce()
+	r.mu.Unlock()
+	r.env.Tell()
+}
+
+// count adds one finished unit to the totals; mu is held.
+func (r *run) count(unit uint64, o outcome) {
+	r.ahead[unit] = true
+	for r.ahead[r.prefix] {
+		delete(r.ahead, r.prefix)
+		r.prefix++
+	}
+	r.job.Done++
+	r.job.Spent += o.Cost
+	r.job.Disputes += uint64(o.Losers)
+	if o.failed() {
+		r.job.Failed++
+		if len(r.failed) < maxFailed {
+			r.failed[unit] = true
+		}
+	}
+}
+
+// announce wakes everybody who waits for a change; mu is held.
+func (r *run) announce() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *run) setWhy(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.job.Why == why || r.state.State != node.JobRunning {
+		return
+	}
+	r.job.Why = why
+	r.announce()
+	r.env.Tell()
+}
+
+// finish writes the end of the job down, unless the node is only stopping.
+func (r *run) finish() {
+	r.mu.Lock()
+	s := r.state
+	if r.req.ctx.Err() == nil && s.State == node.JobRunning {
+		switch {
+		case r.cancelled:
+			s.State = node.JobCancelled
+		case r.job.Failed > 0:
+			s.State = node.JobFailed
+		default:
+			s.State = node.JobDone
+		}
+		s.Ended = time.Now().UnixMilli()
+	}
+	r.mu.Unlock()
+	if s.State != node.JobRunning {
+		if err := r.req.j.saveState(context.WithoutCancel(r.ctx), r.id, s); err != nil {
+			r.log.Error("journal", "err", err)
+		}
+	}
+	r.mu.Lock()
+	r.state = s
+	r.job.State, r.job.Why, r.job.Running = s.State, "", 0
+	if s.Ended != 0 {
+		r.job.Ended = time.UnixMilli(s.Ended)
+	}
+	spent, done, failed := r.job.Spent, r.job.Done, r.job.Failed
+	r.job.Peers = r.peers()
+	r.announce()
+	r.mu.Unlock()
+	if s.State != node.JobRunning {
+		r.env.Emit("ok", "job", fmt.Sprintf("%s %s: %d units, %d failed, %s", r.m.Name, s.State, done, failed, spent), "job", r.id.Short())
+	}
+	r.env.Tell()
+}
+
+// publish shows the job's state to whoever looks, and to its group once a second.
+func (r *run) publish(now time.Time) {
+	s := r.farm.Stats()
+	r.mu.Lock()
+	r.job.Running = s.Open
+	r.job.Peers = r.peers()
+	r.mu.Unlock()
+	if r.group != nil && now.Sub(r.lastTold) >= progressGap {
+		r.lastTold = now
+		if b, err := canon.Marshal(progress{Known: s.Known, Ended: s.Ended}); err == nil {
+			r.group.Publish(b)
+		}
+	}
+}
+
+// progress is what a requester tells its job's group.
+type progress struct {
+	Known uint64 `cbor:"1,keyasint"`
+	Ended uint64 `cbor:"2,keyasint"`
+}
+
+func (r *run) peers() []node.JobPeer {
+	out := make([]node.JobPeer, 0, len(r.standing))
+	for p, st := range r.standing {
+		v := st.view
+		if l := r.leases[p]; l != nil {
+			v.Running = l.busy()
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b node.JobPeer) int { return cmp.Or(cmp.Compare(b.Done, a.Done), cmp.Compare(a.Peer, b.Peer)) })
+	return out
+}
+
+// members tells the group who belongs to it now.
+func (r *run) members() {
+	if r.group == nil {
+		return
+	}
+	list := make([]peer.ID, 0, len(r.leases)+len(r.opening))
+	for p := range r.leases {
+		list = append(list, p)
+	}
+	for p := range r.opening {
+		list = append(list, p)
+	}
+	slices.Sort(list)
+	if err := r.group.SetMembers(list); err != nil {
+		r.log.Warn("job group", "err", err)
+	}
+}
+
+func (r *run) programHashes() []ledger.Digest {
+	out := []ledger.Digest{r.m.Program.Hash}
+	for _, f := range r.m.Data {
+		out = append(out, f.Hash)
+	}
+	return out
+}
+
+func (r *run) pin(h ledger.Digest) { r.env.Blobs.Pin(h, "job/"+r.id.String()) }
