@@ -62,24 +62,11 @@ type table[T any] struct {
 	marks  map[string]bool
 }
 
-// A key is what one row sorts by: a number, which no column lets be NaN, or a text, whose
-// first bytes as a number settle most comparisons without a look at the rest.
+// A key is what one row sorts by: a number, which no column lets be NaN, or a text.
 type key struct {
 	num float64
 	str string
 	row int
-}
-
-// prefix is the first six bytes of s as a number that sorts as they do.
-func prefix(s string) float64 {
-	var n uint64
-	for i := range 6 {
-		n <<= 8
-		if i < len(s) {
-			n |= uint64(s[i])
-		}
-	}
-	return float64(n) // exact: 48 bits
 }
 
 // set replaces the rows. The table keeps rows.
@@ -126,7 +113,6 @@ func (t *table[T]) refresh() {
 			k.num = c.num(&t.rows[r])
 		} else {
 			k.str = c.str(&t.rows[r])
-			k.num = prefix(k.str)
 		}
 		t.keys = append(t.keys, k)
 	}
