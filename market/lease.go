@@ -133,6 +133,13 @@ func (t *Leases) Done(l *Lease, now time.Time) {
 	}
 }
 
+// Touch says that the lease is in use though no unit runs: results wait to be shown or paid.
+func (t *Leases) Touch(l *Lease, now time.Time) {
+	if l.State == LeaseGranted || l.State == LeaseWaiting {
+		l.Since = now
+	}
+}
+
 // Close gives the lease's slots back. Closing twice does nothing.
 func (t *Leases) Close(l *Lease) { t.end(l, LeaseClosed) }
 

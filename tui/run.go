@@ -17,11 +17,6 @@ type Options struct {
 	ASCII   bool      // only ASCII signs
 	NoColor bool      // as the variable NO_COLOR, which is honoured too
 
-	// Verify is not called: receipts are checked with package ledger.
-	//
-	// Deprecated: leave it out.
-	Verify func(receipt []byte) (string, error)
-
 	width, height int // for tests, where there is no terminal to ask
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/farm"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
 )
 
 // A hosting is one lease as its provider serves it.
@@ -32,6 +33,7 @@ type hosting struct {
 	lock     ledger.LockInfo
 	price    ledger.Price
 	worst    ledger.Credits // what one unit may cost at most
+	lease    *market.Lease
 	slots    int
 	owner    string // under which blobs are pinned
 	member   []byte
@@ -49,7 +51,6 @@ type hosting struct {
 	window    int                       // unpaid units allowed
 	out       frame                     // what the writer sends next
 	finished  []*finished               // results to claim and send next
-	lastTask  time.Time                 // when there was work last
 	ended     *Refusal                  // set once
 	cancel    context.CancelFunc
 }
@@ -76,13 +77,13 @@ func (h *hosting) allowed() int {
 	return int(x.Window.Allowed())
 }
 
-func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, slots int) *hosting {
+func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, lease *market.Lease) *hosting {
 	h := &hosting{
-		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, slots: slots,
+		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
 		wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
-		claimed: map[uint64]ledger.Credits{}, lastTask: time.Now(),
-		out: frame{Grant: &grant{Slots: slots, Queue: slots * queueAhead}},
+		claimed: map[uint64]ledger.Credits{},
+		out:     frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
 	}
 	h.window = h.allowed()
 	h.signal() // the grant goes out first
@@ -188,7 +189,6 @@ func (h *hosting) take(ctx context.Context, f frame) *Refusal {
 		}
 		i, _ := slices.BinarySearchFunc(h.queue, t.Unit, func(q task, u uint64) int { return int(int64(q.Unit) - int64(u)) })
 		h.queue = slices.Insert(h.queue, i, t)
-		h.lastTask = time.Now()
 	}
 	if len(f.Voucher) > 0 {
 		h.voucher = slices.Clone(f.Voucher)
@@ -251,11 +251,9 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 			return ctx.Err()
 		case <-h.wake:
 		case <-beat.C:
-			h.mu.Lock()
-			if h.unused() && time.Since(h.lastTask) > leaseIdle && h.ended == nil {
-				h.ended = refuse(CodeIdle, "")
+			if h.p.expired(h.lease, h.waiting()) {
+				h.end(refuse(CodeIdle, ""))
 			}
-			h.mu.Unlock()
 			if err := h.s.WriteFrame(emptyFrame); err != nil {
 				return err
 			}
@@ -267,8 +265,11 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 }
 
-func (h *hosting) unused() bool {
-	return len(h.queue)+len(h.running)+len(h.committed)+len(h.claimed)+len(h.finished) == 0
+// waiting reports whether units wait here, to run, to be shown or to be paid.
+func (h *hosting) waiting() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.queue)+len(h.committed)+len(h.claimed)+len(h.finished) > 0
 }
 
 // flush stores an arrived voucher, claims finished units and sends all that waits.
@@ -348,15 +349,10 @@ func (h *hosting) storeVoucher(ctx context.Context) error {
 func (h *hosting) credit(paid []uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := 0
 	for _, u := range paid {
-		if _, ok := h.claimed[u]; ok {
-			delete(h.claimed, u)
-			n++
-		}
+		delete(h.claimed, u)
 	}
 	h.window = h.allowed()
-	h.lastTask = time.Now()
 	h.p.env.Tell()
 }
 
@@ -406,6 +402,9 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 			continue
 		}
 		t := h.queue[0]
+		if !h.p.begin(h.lease) {
+			return
+		}
 		h.queue = h.queue[1:]
 		unitCtx, stop := context.WithCancel(ctx)
 		g := &guest{started: time.Now(), stop: stop}
@@ -413,6 +412,7 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			defer stop()
 			r, f := h.run(unitCtx, t)
+			h.p.ended(h.lease)
 			h.stopped(t.Unit, unitCtx.Err() != nil, r, f)
 		})
 	}
@@ -423,7 +423,6 @@ func (h *hosting) stopped(u uint64, cancelled bool, r *finished, f *fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.running, u)
-	h.lastTask = time.Now()
 	switch {
 	case cancelled: // nobody wants it
 	case f != nil:

@@ -10,13 +10,13 @@ import (
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
 	"github.com/personal-power-plant/p3/node"
 )
 
 // Times of a lease. They bound what a silent peer can hold.
 const (
 	openTimeout = 10 * time.Second // the first flight must come by then
-	leaseIdle   = 10 * time.Second // an unused lease expires
 	heartbeat   = 3 * time.Second  // an empty frame when there is nothing to say
 	silence     = 12 * time.Second // a peer that says nothing for so long is gone
 )
@@ -42,7 +42,7 @@ type Provider struct {
 
 	mu     sync.Mutex // guards what follows
 	leases map[*hosting]struct{}
-	taken  int // slots granted
+	table  *market.Leases
 	done   uint64
 	fuel   ledger.Fuel
 }
@@ -50,7 +50,7 @@ type Provider struct {
 // NewProvider serves the job protocol on env.Net. policy is asked at every lease and
 // before every unit, from any goroutine.
 func NewProvider(env Env, x *Exchange, s *Settler, policy func() Policy) *Provider {
-	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}}
+	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}, table: market.NewLeases(0)}
 	env.Net.Handle(Protocol, MaxFrame, p.serve)
 	return p
 }
@@ -66,7 +66,7 @@ type Counters struct {
 func (p *Provider) Counters() Counters {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Counters{Busy: p.taken, Units: p.done, Fuel: p.fuel}
+	return Counters{Busy: p.busy(), Units: p.done, Fuel: p.fuel}
 }
 
 // Guests lists the units running now.
@@ -151,14 +151,14 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if account != m.Account {
 		return nil, refuse(CodeRecord, "the job belongs to account %s", m.Account.Short())
 	}
-	slots := p.reserve(min(o.Slots, int(pol.Capacity.Memory/m.Limits.Memory)), pol.Capacity.Slots)
-	if slots == 0 {
-		return nil, refuse(CodeBusy, "all %d slots are leased", pol.Capacity.Slots)
+	lease, err := p.reserve(id, s.Peer(), min(o.Slots, int(pol.Capacity.Memory/m.Limits.Memory)), pol.Capacity.Slots)
+	if err != nil {
+		return nil, refuse(CodeBusy, "%v", err)
 	}
 	admitted := false
 	defer func() {
 		if !admitted {
-			p.unreserve(slots)
+			p.unreserve(lease)
 		}
 	}()
 	lock, err := p.env.Book.AcceptLock(ctx, o.Lock, time.Now())
@@ -176,7 +176,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if err := p.settler.remember(ctx, lock.ID, holder{Peer: []byte(s.Peer()), Job: id}); err != nil {
 		return nil, err
 	}
-	h := newHosting(p, s, o, m, id, lock, worst, slots)
+	h := newHosting(p, s, o, m, id, lock, worst, lease)
 	p.mu.Lock()
 	p.leases[h] = struct{}{}
 	p.mu.Unlock()
@@ -196,17 +196,24 @@ func checkBinding(b []byte, network ledger.Network, from peer.ID) (ledger.Accoun
 	return bind.Account, nil
 }
 
-func (p *Provider) reserve(want, total int) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := max(0, min(want, total-p.taken))
-	p.taken += n
+// busy is how many slots are leased; mu is held.
+func (p *Provider) busy() (n int) {
+	for h := range p.leases {
+		n += h.slots
+	}
 	return n
 }
 
-func (p *Provider) unreserve(n int) {
+func (p *Provider) reserve(job exec.JobID, from peer.ID, want, total int) (*market.Lease, error) {
 	p.mu.Lock()
-	p.taken -= n
+	defer p.mu.Unlock()
+	p.table.Resize(total)
+	return p.table.Grant(job, from, want, time.Now())
+}
+
+func (p *Provider) unreserve(l *market.Lease) {
+	p.mu.Lock()
+	p.table.Close(l)
 	p.mu.Unlock()
 	p.env.Tell()
 }
@@ -215,7 +222,32 @@ func (p *Provider) release(h *hosting) {
 	p.mu.Lock()
 	delete(p.leases, h)
 	p.mu.Unlock()
-	p.unreserve(h.slots)
+	p.unreserve(h.lease)
+}
+
+// begin counts a unit that starts; it reports false when the lease has expired.
+func (p *Provider) begin(l *market.Lease) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.table.Start(l, time.Now()) == nil
+}
+
+func (p *Provider) ended(l *market.Lease) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.table.Done(l, time.Now())
+}
+
+// expired reports whether the lease was unused for too long. inUse says that results of it wait.
+func (p *Provider) expired(l *market.Lease, inUse bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if inUse {
+		p.table.Touch(l, now)
+	}
+	p.table.Expire(now)
+	return l.State == market.LeaseExpired
 }
 
 func (p *Provider) count(f ledger.Fuel) {
