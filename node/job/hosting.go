@@ -105,7 +105,7 @@ func (h *hosting) serve(ctx context.Context) {
 	h.cancel()
 	part(h.s, errors.Is(err, errClosed))
 	wg.Wait()
-	h.storeVoucher(context.WithoutCancel(ctx)) // the last may have come with the end of the stream
+	h.storeVoucher(ctx) // the last may have come with the end of the stream
 	h.mu.Lock()
 	why := "requester closed the lease"
 	if h.ended != nil {
@@ -291,7 +291,9 @@ func (h *hosting) flush(ctx context.Context) error {
 			size += done[batch].wire.size()
 			batch++
 		}
-		if err := h.claim(ctx, done[:batch], &f); err != nil {
+		if err := h.claim(ctx, done[:batch], &f); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
 			ended = refuse(CodeCredit, "%v", err)
 			break
 		}
@@ -338,7 +340,8 @@ func (h *hosting) storeVoucher(ctx context.Context) error {
 	if len(voucher) == 0 {
 		return nil
 	}
-	if err := h.p.env.Book.Credit(ctx, voucher); err != nil {
+	// The end of the stream must not keep us from what we are owed.
+	if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), voucher); err != nil {
 		return err
 	}
 	h.credit(paid)
