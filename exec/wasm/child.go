@@ -60,7 +60,7 @@ type child struct {
 	cmd    *osexec.Cmd
 	conn   io.ReadWriteCloser
 	r      *bufio.Reader
-	stderr *tail
+	stderr *said
 	walls  []Protection
 	loaded []string    // cache entries it has, least recently used first
 	broken bool        // it must not be used again
@@ -120,9 +120,9 @@ func (c *child) frame() (fromWorker, error) {
 	c.kill()
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		<-c.exited
-		return f, fmt.Errorf("the worker died (%s)%s", c.cmd.ProcessState, c.stderr.said())
+		return f, fmt.Errorf("the worker died (%s)%s", c.cmd.ProcessState, c.stderr)
 	}
-	return f, fmt.Errorf("the worker sent nonsense: %w%s", err, c.stderr.said())
+	return f, fmt.Errorf("the worker sent nonsense: %w%s", err, c.stderr)
 }
 
 // answer opens a file of the unit and sends it.
@@ -328,28 +328,25 @@ func (r *receipt) close() {
 	r.dir.close()
 }
 
-// tail keeps the last bytes that a process said.
-type tail struct {
+// said keeps the first bytes that a process said: what a crash begins with is its reason.
+type said struct {
 	mu sync.Mutex // guards b
 	b  []byte
 }
 
-const tailSize = 2 << 10
-
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.b = append(t.b, b[max(0, len(b)-tailSize):]...); len(t.b) > tailSize {
-		t.b = append([]byte(nil), t.b[len(t.b)-tailSize:]...)
-	}
+func (s *said) Write(b []byte) (int, error) {
+	const most = 2 << 10
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b = append(s.b, b[:min(len(b), most-len(s.b))]...)
 	return len(b), nil
 }
 
-func (t *tail) said() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.b) == 0 {
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.b) == 0 {
 		return ""
 	}
-	return ": " + clip(string(t.b))
+	return ": " + clip(string(s.b))
 }

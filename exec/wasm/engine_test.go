@@ -143,6 +143,7 @@ func TestEachEndHasItsOwnStatus(t *testing.T) {
 		{"data out of bounds", bytesOf("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01" +
 			"\x07\x0a\x01\x06_start\x00\x00\x0a\x04\x01\x02\x00\x0b\x0b\x0a\x01\x00\x41\xff\xff\x3f\x0b\x02hi"), exec.Trap, 0, ""},
 	}
+	t.Setenv("TMPDIR", t.TempDir()) // for bytesOf
 	both(t, func(t *testing.T, e exec.Engine) {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestEnginesAgree(t *testing.T) {
 		{"escape"}, {"clock"}, {"random"}, {"files"}, {"tty"}, {"ls", "/in", "/out"}, {"loop"},
 	} {
 		s := spec(t, "tasks.wasm", a...)
-		s.Limits.Fuel = 50_000_000
+		s.Limits.Fuel, s.Limits.WallMs = 20_000_000, 60_000
 		s.Stdin = []byte("some input\n")
 		s.In = []exec.Mount{{Name: "a.txt", Path: write(t, "in", "hello")}}
 		first := run(t, engines[0], s)

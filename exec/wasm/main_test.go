@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 			_ = readFrame(child.r, &next, maxToWorker)
 			io.WriteString(os.Stdout, os.Args[2])
 			time.Sleep(time.Hour)
+		case "node":
+			os.Exit(nodeMain(os.Args[2]))
 		case "nothing":
 			os.Exit(3)
 		}
@@ -73,7 +75,8 @@ func newPool(t testing.TB, opt PoolOptions) *Pool {
 	if opt.Argv == nil {
 		opt.Argv = selfWorker
 	}
-	opt.Foreground = true // tests of other packages run beside these
+	opt.Bare = opt.Bare || !haveSpaces // with cgo, for the race detector: see spaces_cgo.go
+	opt.Foreground = true              // tests of other packages run beside these
 	if opt.Memory == 0 {
 		opt.Memory = 256 << 20
 	}

@@ -120,22 +120,20 @@ func TestWorkersAreReusedAndRetire(t *testing.T) {
 	}
 }
 
-func TestPrograms(t *testing.T) {
-	t.Run("more than a worker keeps", func(t *testing.T) {
-		p := newPool(t, PoolOptions{})
-		for round := range 2 {
-			for i := range keepPrograms + 3 {
-				s := spec(t, "noop.wasm")
-				s.Limits.Memory = int64(i+1) << 20 // another limit is another program
-				if res := run(t, p, s); !res.OK() {
-					t.Fatalf("round %d, %d: %+v", round, i, res)
-				}
+func TestWorkerForgetsTheOldestProgram(t *testing.T) {
+	p := newPool(t, PoolOptions{})
+	for round := range 2 {
+		for i := range keepPrograms + 3 {
+			s := spec(t, "noop.wasm")
+			s.Limits.Memory = int64(i+1) << 20 // another limit is another program
+			if res := run(t, p, s); !res.OK() {
+				t.Fatalf("round %d, %d: %+v", round, i, res)
 			}
 		}
-		if n := len(p.idle[0].loaded); n != keepPrograms {
-			t.Errorf("%d are loaded", n)
-		}
-	})
+	}
+	if n := len(p.idle[0].loaded); n != keepPrograms {
+		t.Errorf("%d are loaded", n)
+	}
 }
 
 func TestTamperedCacheEntryIsNotTrusted(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 func shutIn(s *setup) (walls []Protection) {
 	add := func(name string, err error) { walls = append(walls, held(name, err)) }
 
-	none := errors.New("the system does not let us make user namespaces")
+	none := errors.New("the system does not let us make user namespaces, or p3 was built with cgo")
 	if s.Spaces {
 		none = nil
 	}

@@ -2,18 +2,32 @@ package wasm
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/personal-power-plant/p3/exec"
+	"golang.org/x/sys/unix"
 )
 
 // TestWorkerCannotLeaveItsWalls attacks from inside a shut-in worker. What a kernel does not
 // have may be missing; what an attack can do through it may not.
 func TestWorkerCannotLeaveItsWalls(t *testing.T) {
+	if !haveSpaces {
+		t.Skip("built with cgo: see spaces_cgo.go")
+	}
 	attacks(t, Probe(selfWorker...))
 }
 
 // TestWorkerCannotLeaveItsWallsWithoutNamespaces is the same where the system allows none.
 func TestWorkerCannotLeaveItsWallsWithoutNamespaces(t *testing.T) {
+	if !haveSpaces {
+		t.Skip("built with cgo: see spaces_cgo.go")
+	}
 	s := newSpawner()
 	defer s.close()
 	s.spaces = false
@@ -48,4 +62,57 @@ func attacks(t *testing.T, walls []Protection) {
 	if attacks < 10 {
 		t.Errorf("%d attacks were tried", attacks)
 	}
+}
+
+// TestWorkerDiesWithItsNode kills a node that has a worker in the middle of a unit.
+func TestWorkerDiesWithItsNode(t *testing.T) {
+	node := osexec.Command(os.Args[0], "node", t.TempDir())
+	out, err := node.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := node.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = node.Wait()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+	if n != 1 {
+		t.Errorf("the worker lives on: %v", err)
+	}
+}
+
+// nodeMain is the node of TestWorkerDiesWithItsNode: it says its worker's number and keeps it busy.
+func nodeMain(cache string) int {
+	p, err := NewPool(PoolOptions{Argv: selfWorker, CacheDir: cache, Memory: 64 << 20, Foreground: true, Bare: !haveSpaces})
+	if err != nil {
+		return 1
+	}
+	path, _ := filepath.Abs("testdata/tasks.wasm")
+	module, err := os.ReadFile(path)
+	if err != nil {
+		return 1
+	}
+	s := exec.Spec{Program: path, Hash: sha256.Sum256(module), Args: []string{"exit", "0"},
+		Limits: exec.Limits{Fuel: 1 << 60, Memory: 16 << 20, WallMs: 600_000, Output: 1000}}
+	if _, err := p.Run(context.Background(), s); err != nil {
+		return 1
+	}
+	pid := p.idle[0].cmd.Process.Pid
+	s.Args = []string{"loop"}
+	fmt.Println(pid)
+	_, _ = p.Run(context.Background(), s)
+	return 1
 }

@@ -72,7 +72,7 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *
 		return nil, context.Cause(ctx)
 	case !inTime:
 		c.end()
-		return nil, fmt.Errorf("start a worker: no answer within %s%s", startTime, c.stderr.said())
+		return nil, fmt.Errorf("start a worker: no answer within %s%s", startTime, c.stderr)
 	case err != nil:
 		c.end()
 		return nil, fmt.Errorf("start a worker: %w", err)
@@ -87,7 +87,7 @@ func launch(argv []string, spaces bool, streams *exec.Stdio) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{conn: ours, stderr: &tail{}, exited: make(chan struct{})}
+	c := &child{conn: ours, stderr: &said{}, exited: make(chan struct{})}
 	c.r = bufio.NewReaderSize(ours, 16<<10)
 	c.cmd = osexec.Command(argv[0], argv[1:]...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, c.stderr

@@ -6,8 +6,6 @@ import (
 	"syscall"
 )
 
-const haveSpaces = true
-
 // keepThread ties the spawner to its thread for as long as it lives: Pdeathsig is about threads.
 func keepThread() { runtime.LockOSThread() }
 

@@ -3,49 +3,50 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
 )
 
-// speedKernel is a WASI command that multiplies and adds until its fuel is used up.
-var speedKernel = []byte("\x00asm\x01\x00\x00\x00" +
-	"\x01\x04\x01\x60\x00\x00" + // type 0: func()
-	"\x03\x02\x01\x00" + // function 0: type 0
-	"\x05\x03\x01\x00\x01" + // memory: 1 page
-	"\x07\x13\x02\x06_start\x00\x00\x06memory\x02\x00" + // exports
-	"\x0a\x17\x01\x15\x01\x01\x7e" + // code: one local i64
-	"\x03\x40" + // loop
-	"\x20\x00\x42\xad\xfe\xd5\xe4\x05\x7e\x42\x01\x7c\x21\x00" + // l = l*k + 1
-	"\x0c\x00\x0b\x0b") // br 0, end, end
+//go:embed kernel/kernel.wasm
+var kernel []byte
 
-// MeasureSpeed returns how much fuel a second one slot of the engine burns, by running a small
-// kernel for some tenths of a second.
+// MeasureSpeed runs a built-in program for about 200 ms and returns the fuel that one slot of
+// the engine burns in a second, for exec.Capacity.Speed. It is a figure for this machine as
+// busy as it is now, not a constant; programs differ from it by a factor of a few.
 func MeasureSpeed(ctx context.Context, engine exec.Engine) (fuelPerSecond uint64, err error) {
+	const enough = 150 * time.Millisecond
 	dir, err := os.MkdirTemp("", "p3-speed-")
 	if err != nil {
 		return 0, fmt.Errorf("measure speed: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "kernel.wasm")
-	if err := os.WriteFile(path, speedKernel, 0o600); err != nil {
+	spec := exec.Spec{
+		Program: filepath.Join(dir, "kernel.wasm"),
+		Hash:    sha256.Sum256(kernel),
+		Limits:  exec.Limits{Fuel: 1_000_000, Memory: 1 << 20, WallMs: 10_000, Output: 0},
+	}
+	if err := os.WriteFile(spec.Program, kernel, 0o600); err != nil {
 		return 0, fmt.Errorf("measure speed: %w", err)
 	}
-	spec := exec.Spec{Program: path, Hash: sha256.Sum256(speedKernel), Limits: exec.DefaultLimits}
-	for spec.Limits.Fuel = 10_000_000; ; spec.Limits.Fuel *= 4 {
+	for fuel := uint64(1_000_000); ; { // the first round compiles and warms up
+		spec.Limits.Fuel = ledger.Fuel(fuel)
 		start := time.Now()
-		r, err := engine.Run(ctx, spec)
-		if err != nil {
+		res, err := engine.Run(ctx, spec)
+		took := max(time.Since(start), time.Microsecond)
+		switch {
+		case err != nil:
 			return 0, fmt.Errorf("measure speed: %w", err)
+		case res.Status != exec.OutOfFuel:
+			return 0, fmt.Errorf("measure speed: the kernel ended with %s: %s", res.Status, res.Message)
+		case took >= enough && fuel > 1_000_000:
+			return uint64(float64(fuel) / took.Seconds()), nil
 		}
-		if r.Status != exec.OutOfFuel {
-			return 0, fmt.Errorf("measure speed: ended with %s %s", r.Status, r.Message)
-		}
-		if d := time.Since(start); d > 200*time.Millisecond {
-			return uint64(float64(r.Fuel) / d.Seconds()), nil
-		}
+		fuel = min(fuel*50, uint64(float64(fuel)*float64(200*time.Millisecond)/float64(took))+50_000_000)
 	}
 }

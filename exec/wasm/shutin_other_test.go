@@ -1,0 +1,5 @@
+//go:build !linux
+
+package wasm
+
+func nodeMain(string) int { return 1 }
