@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -26,6 +28,7 @@ type upOptions struct {
 	name, memory, disk, price, reach string
 	slots                            int
 	listen                           []string
+	profile                          string
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -58,6 +61,8 @@ lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 d
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
 	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
+	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file while in the foreground")
+	f.MarkHidden("cpuprofile")
 	f.BoolVar(&o.relay, "relay", false, "relay for peers behind NAT")
 	return c
 }
@@ -103,6 +108,17 @@ func (a *app) serve(ctx context.Context, o upOptions) error {
 		level = slog.LevelDebug
 	}
 	cfg.Log = slog.New(tint.NewHandler(a.err, &tint.Options{Level: level, NoColor: !isTerminal(a.err) || os.Getenv("NO_COLOR") != "", TimeFormat: time.DateTime}))
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	d, err := daemon.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -142,7 +158,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if a.verbose {
 		args = append(args, "-v")
 	}
-	cmd := osexec.Command(exe, append(args, "--foreground")...)
+	cmd := osexec.Command(exe, append(args, "--foreground", "--json")...) // so that its last word keeps its code
 	cmd.Stderr = log
 	cmd.SysProcAttr = detached()
 	if err := cmd.Start(); err != nil {
@@ -155,7 +171,7 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	for start := time.Now(); ; {
 		select {
 		case <-ended:
-			return &node.Problem{Code: node.CodeInternal, Message: "the node did not start: " + lastLog(path), Hint: "its log: " + path}
+			return startProblem(path)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
@@ -181,6 +197,21 @@ func openLog() (*os.File, string, error) {
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	return f, path, err
+}
+
+// startProblem is why a node in the background did not start.
+func startProblem(path string) *node.Problem {
+	last := lastLog(path)
+	var said struct{ Error *node.Problem }
+	if json.Unmarshal([]byte(last), &said) != nil || said.Error == nil {
+		said.Error = &node.Problem{Code: node.CodeInternal, Message: last}
+	}
+	p := said.Error
+	p.Message = "the node did not start: " + p.Message
+	if p.Hint == "" {
+		p.Hint = "its log: " + path
+	}
+	return p
 }
 
 // lastLog is the last thing a node that failed to start had to say.

@@ -37,6 +37,8 @@ type hosting struct {
 	slots    int
 	owner    string // under which blobs are pinned
 	member   []byte
+	program  string // path of the module, once ready
+	data     []exec.Mount
 	ready    chan struct{} // closed when program and data are here
 
 	mu        sync.Mutex // guards what follows
@@ -52,6 +54,7 @@ type hosting struct {
 	out       frame                     // what the writer sends next
 	finished  []*finished               // results to claim and send next
 	ended     *Refusal                  // set once
+	spare     []string                  // empty folders for units
 	cancel    context.CancelFunc
 }
 
@@ -105,6 +108,9 @@ func (h *hosting) serve(ctx context.Context) {
 	h.cancel()
 	part(h.s, errors.Is(err, errClosed))
 	wg.Wait()
+	for _, dir := range h.spare {
+		os.RemoveAll(dir)
+	}
 	h.storeVoucher(ctx) // the last may have come with the end of the stream
 	h.mu.Lock()
 	why := "requester closed the lease"
@@ -155,8 +161,50 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 		}
 		h.p.env.Blobs.Pin(f.Hash, h.owner)
 	}
+	if err := h.locate(); err != nil {
+		h.end(refuse(CodeBlob, "%v", err))
+		return
+	}
 	close(h.ready)
 	h.signal()
+}
+
+// locate finds, once a lease, where program and data lie.
+func (h *hosting) locate() (err error) {
+	if h.program, err = h.p.env.Blobs.Path(h.manifest.Program.Hash); err != nil {
+		return err
+	}
+	for _, f := range h.manifest.Data {
+		path, err := h.p.env.Blobs.Path(f.Hash)
+		if err != nil {
+			return err
+		}
+		h.data = append(h.data, exec.Mount{Name: f.Name, Path: path})
+	}
+	return nil
+}
+
+// outDir takes an empty folder for a unit; done gives it back, emptied, for the next.
+func (h *hosting) outDir() (dir string, done func(used bool), err error) {
+	h.mu.Lock()
+	if n := len(h.spare); n > 0 {
+		dir, h.spare = h.spare[n-1], h.spare[:n-1]
+	}
+	h.mu.Unlock()
+	if dir == "" {
+		if dir, err = h.p.env.Blobs.TempDir(); err != nil {
+			return "", nil, err
+		}
+	}
+	return dir, func(used bool) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if used || len(h.spare) >= h.slots {
+			os.RemoveAll(dir)
+		} else {
+			h.spare = append(h.spare, dir)
+		}
+	}, nil
 }
 
 func (h *hosting) read(ctx context.Context) {
@@ -459,7 +507,7 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		return p
 	}
 	spec := exec.Spec{
-		Program: path(h.manifest.Program.Hash), Hash: h.manifest.Program.Hash,
+		Program: h.program, Data: h.data, Hash: h.manifest.Program.Hash,
 		Args: exec.ExpandArgs(h.manifest.Args, t.Input.Text), Env: h.manifest.Env, Stdin: t.Input.Stdin,
 		Limits: h.manifest.Limits, Seed: unitSeed(h.manifest.Seed, t.Unit),
 	}
@@ -479,19 +527,18 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	for _, f := range t.Input.Files {
 		spec.In = append(spec.In, exec.Mount{Name: f.Name, Path: path(f.Hash)})
 	}
-	for _, f := range h.manifest.Data {
-		spec.Data = append(spec.Data, exec.Mount{Name: f.Name, Path: path(f.Hash)})
-	}
 	if pathErr != nil {
 		return fail(CodeBlob, pathErr)
 	}
-	dir, err := blobs.TempDir()
+	dir, done, err := h.outDir()
 	if err != nil {
 		return fail(CodeHost, err)
 	}
-	defer os.RemoveAll(dir)
+	used := true
+	defer func() { done(used) }()
 	spec.OutDir = dir
 	res, err := h.p.env.Engine.Run(ctx, spec)
+	used = err != nil || len(res.Files) > 0
 	switch {
 	case err != nil:
 		return fail(CodeHost, err)

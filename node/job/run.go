@@ -28,7 +28,9 @@ const (
 	rejoinMax   = time.Minute     // doubled each time, at most this
 	lookAgain   = 2 * time.Second // how often offers are looked at when nothing tells of change
 	lastWords   = 15 * time.Second
-	progressGap = time.Second // between progress messages to the group
+	progressGap = time.Second            // between progress messages to the group
+	showGap     = 100 * time.Millisecond // between renewals of what people see of the peers
+	hireGap     = 200 * time.Millisecond // between two looks at the offers
 )
 
 // A run is one job on its way. Its loop goroutine owns the farm and the fields below it;
@@ -59,6 +61,9 @@ type run struct {
 	over      bool
 	cancelled bool
 	lastTold  time.Time
+	shownAt   time.Time
+	hireAt    time.Time // not before
+	hireLater bool      // then, at the latest
 	meanFuel  ledger.Fuel
 
 	inputs sync.Mutex // held by whoever adds inputs
@@ -141,7 +146,11 @@ func (r *run) loop() {
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
 	for !r.over {
-		if next := r.farm.NextTick(); !next.IsZero() {
+		next := r.farm.NextTick()
+		if r.hireLater && (next.IsZero() || r.hireAt.Before(next)) {
+			next = r.hireAt
+		}
+		if !next.IsZero() {
 			tick.Reset(max(0, time.Until(next)))
 		}
 		select {
@@ -202,7 +211,6 @@ func (r *run) hire(now time.Time) {
 		r.setWhy("")
 		return
 	}
-	r.req.market.Advertise(r.id, r.m, waiting)
 	slots, accounts := 0, map[ledger.Account]bool{}
 	for _, l := range r.leases {
 		slots += l.grant.Slots
@@ -215,6 +223,11 @@ func (r *run) hire(now time.Time) {
 	if uint64(slots) >= want && len(accounts)+len(r.opening) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
 		return
 	}
+	if r.hireLater = now.Before(r.hireAt); r.hireLater {
+		return
+	}
+	r.hireAt = now.Add(hireGap)
+	r.req.market.Advertise(r.id, r.m, waiting)
 	ranking := r.rank(waiting, now)
 	avail := r.available()
 	chosen := 0
@@ -291,9 +304,13 @@ func (r *run) rank(units uint64, now time.Time) market.Ranking {
 		}
 		cands = append(cands, c)
 	}
+	unitFuel := r.meanFuel
+	if unitFuel == 0 { // a guess must not exceed what a unit may use, or it shuts out hosts that the budget affords
+		unitFuel = min(market.UnknownUnit, r.m.Limits.Fuel)
+	}
 	return market.Match(market.Demand{
 		Self: r.env.Net.Self(), Engine: r.m.Engine, Need: r.need, Ceiling: r.m.Ceiling, Memory: r.m.Limits.Memory,
-		Units: units, UnitFuel: r.meanFuel, Budget: max(r.m.Budget-r.paidOut, 1),
+		Units: units, UnitFuel: unitFuel, Budget: max(r.m.Budget-r.paidOut, 1),
 	}, cands, now)
 }
 
@@ -622,6 +639,10 @@ func (r *run) finish() {
 
 // publish shows the job's state to whoever looks, and to its group once a second.
 func (r *run) publish(now time.Time) {
+	if now.Sub(r.shownAt) < showGap && !r.over {
+		return
+	}
+	r.shownAt = now
 	s := r.farm.Stats()
 	r.mu.Lock()
 	r.job.Running = s.Open
