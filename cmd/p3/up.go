@@ -26,6 +26,7 @@ import (
 type upOptions struct {
 	donate, foreground, noLAN, relay bool
 	name, memory, disk, price, reach string
+	priority                         string
 	slots                            int
 	listen                           []string
 	profile                          string
@@ -59,6 +60,7 @@ lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 d
 	f.StringVar(&o.disk, "disk", "", "disk for cached programs and data (default 10GiB)")
 	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default 0.02)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
+	f.StringVar(&o.priority, "priority", "idle", "of guests: idle, or normal on a machine that does nothing else")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
 	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file while in the foreground")
@@ -90,6 +92,13 @@ func (o upOptions) config(a *app) (daemon.Config, error) {
 			return cfg, usage("--price %q: write credits per Tfuel, such as 0.02", o.price)
 		}
 		cfg.Price = ledger.Price{Num: uint64(p), Den: ledger.PriceFuel}
+	}
+	switch o.priority {
+	case "idle":
+	case "normal":
+		cfg.Eager = true
+	default:
+		return cfg, usage("--priority %q: write idle or normal", o.priority)
 	}
 	if o.slots < 0 {
 		return cfg, usage("--slots %d: give 1 or more", o.slots)

@@ -31,6 +31,7 @@ type Config struct {
 	Memory int64        // bytes for guests; half of the machine's
 	Disk   int64        // bytes of blobs; 10 GiB
 	Price  ledger.Price // DefaultPrice
+	Eager  bool         // guests run at normal priority: for machines that do nothing else
 	Worker []string     // command of a worker process; this binary with "worker"
 
 	Listen []string // multiaddrs; p2p.DefaultListen

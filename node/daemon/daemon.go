@@ -180,7 +180,7 @@ func (d *Daemon) openExec() (err error) {
 		return err
 	}
 	if d.engine = d.cfg.Engine; d.engine == nil {
-		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: d.cfg.Slots, Memory: d.cfg.Memory, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker})
+		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: d.cfg.Slots, Memory: d.cfg.Memory, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker, Foreground: d.cfg.Eager})
 		if err != nil {
 			return err
 		}
