@@ -28,6 +28,12 @@ type jobState struct {
 	State  node.JobState `cbor:"3,keyasint"`
 	Ended  int64         `cbor:"4,keyasint,omitempty"` // Unix ms
 	Why    string        `cbor:"5,keyasint,omitempty"`
+
+	// Totals of a job that has ended, so that a restart need not read its results.
+	Done     uint64         `cbor:"6,keyasint,omitempty"`
+	Failed   uint64         `cbor:"7,keyasint,omitempty"`
+	Spent    ledger.Credits `cbor:"8,keyasint,omitempty"`
+	Disputes uint64         `cbor:"9,keyasint,omitempty"`
 }
 
 // outcome is one finished unit.

@@ -76,11 +76,12 @@ func (r *Requester) Resume() error {
 		if err != nil {
 			return err
 		}
-		err = r.j.outcomes(id, func(unit uint64, o outcome) {
+		if s.State != node.JobRunning && s.Done == s.Units && s.Failed == 0 {
+			n.prefix, n.job.Done, n.job.Spent, n.job.Disputes = s.Units, s.Done, s.Spent, s.Disputes
+		} else if err := r.j.outcomes(id, func(unit uint64, o outcome) {
 			n.count(unit, o)
 			n.farm.Restore(unit)
-		})
-		if err != nil {
+		}); err != nil {
 			return err
 		}
 		n.paidOut = n.job.Spent
@@ -139,8 +140,12 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 			return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the bytes of %q (%s) are not here", f.Name, f.Hash.Short()), Hint: "upload them first"}
 		}
 	}
-	if free := r.env.Book.Balance().Free; free <= 0 {
-		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("no credit is free: %s", free), Hint: "earn some with `p3 up --donate`, or wait until running jobs settle"}
+	switch b := r.env.Book.Balance(); {
+	case m.Budget > b.Free+b.Locked: // what is locked may come back
+		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("not enough credit: the job may cost %s, %s can be spent", m.Budget, b.Free+b.Locked),
+			Hint: "lower --max-cost, or earn some with `p3 up --donate`"}
+	case b.Free <= 0:
+		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("no credit is free: %s", b.Free), Hint: "earn some with `p3 up --donate`, or wait until running jobs settle"}
 	}
 	raw, id, err := m.Encode()
 	if err != nil {
@@ -466,7 +471,7 @@ func (r *Requester) Results(ctx context.Context, id exec.JobID, from uint64, yie
 				}
 			}
 			have := unit < n.prefix || n.ahead[unit]
-			over := n.state.State != node.JobRunning || n.state.Closed && unit >= n.state.Units
+			over := n.state.State != node.JobRunning // not only out of units: who asks next sees the job's end
 			changed := n.changed
 			n.mu.Unlock()
 			if have {

@@ -614,6 +614,7 @@ func (r *run) finish() {
 			s.State = node.JobDone
 		}
 		s.Ended = time.Now().UnixMilli()
+		s.Done, s.Failed, s.Spent, s.Disputes = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes
 	}
 	r.mu.Unlock()
 	if s.State != node.JobRunning {
