@@ -26,11 +26,12 @@ import (
 	"github.com/personal-power-plant/p3/node"
 )
 
-// The demo's picture, in pixels.
+// The demo's picture, in pixels. Watched on a screen it is larger, so that there is something to watch.
 const (
 	demoWidth  = 640
 	demoHeight = 400
 	demoTile   = 80
+	demoLarger = 3
 	demoChunk  = 4 << 10 // bytes of text a unit
 )
 
@@ -120,7 +121,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) (err error) {
 	if err := net.offers(ctx); err != nil {
 		return &node.Problem{Code: node.CodeNoOffers, Message: fmt.Sprintf("the peers made no offers: %v", err), Hint: "run p3 doctor: can programs run here?"}
 	}
-	d := &demo{a: a, net: net, you: net.nodes[0].client, start: start}
+	d := &demo{a: a, net: net, you: net.nodes[0].client, start: start, scale: 1}
 	if o.tui {
 		return d.watched(ctx, text, o.picture)
 	}
@@ -152,6 +153,7 @@ type demo struct {
 	net   *localNet
 	you   *node.Client
 	start time.Time
+	scale int // of the picture
 	done  []node.Job
 }
 
@@ -165,7 +167,7 @@ func (a *app) tell(format string, args ...any) {
 // jobs runs both jobs one after the other.
 func (d *demo) jobs(ctx context.Context, text []byte, picture string) error {
 	var tiles []exec.Input
-	for _, t := range fractal.Tiles(demoWidth, demoHeight, demoTile) {
+	for _, t := range fractal.Tiles(d.scale*demoWidth, d.scale*demoHeight, demoTile) {
 		tiles = append(tiles, exec.Input{Text: t, Stdin: []byte(t + "\n")})
 	}
 	d.a.tell("job 1: a ray-traced picture in %d tiles, each computed by two peers that must agree", len(tiles))
@@ -360,10 +362,10 @@ func (d *demo) show(r demoResult, peers map[string]node.JobPeer) {
 	fmt.Fprintf(w, "time      %.1f s on %s/%s\n", float64(r.Elapsed)/1e3, runtime.GOOS, runtime.GOARCH)
 }
 
-// watched runs the jobs again and again behind the screens, until the person quits.
+// watched runs the jobs behind the screens and reports when the person quits.
 func (d *demo) watched(ctx context.Context, text []byte, picture string) error {
 	ctx, cancel := context.WithCancel(ctx)
-	quiet := &demo{a: &app{out: io.Discard, err: io.Discard, quiet: true, json: true}, net: d.net, you: d.you, start: d.start}
+	quiet := &demo{a: &app{out: io.Discard, err: io.Discard, quiet: true, json: true}, net: d.net, you: d.you, start: d.start, scale: demoLarger}
 	ended := make(chan error, 1)
 	go func() { ended <- quiet.jobs(ctx, text, picture) }()
 	err := d.a.screens(ctx, d.you, false, false)

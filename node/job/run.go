@@ -183,6 +183,10 @@ func (r *run) loop() {
 	for len(r.leases)+len(r.opening) > 0 { // vouchers still go out; each lease ends by itself
 		(<-r.calls)(time.Now())
 	}
+	r.mu.Lock()
+	r.job.Peers = r.peers()
+	r.mu.Unlock()
+	r.env.Tell()
 }
 
 // tend looks after leases: sizes, ends, and new ones where work waits.
