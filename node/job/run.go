@@ -88,6 +88,8 @@ type standing struct {
 	wait   time.Duration
 	next   time.Time
 	banned string
+	asked  uint64 // Seq of the offer it was asked by last
+	full   bool   // it had no room then: a newer offer says when to ask again
 }
 
 type shown struct {
@@ -114,6 +116,7 @@ type candidate struct {
 	name    string
 	price   ledger.Price
 	slots   int
+	seq     uint64 // of the offer
 }
 
 // post lets the loop run f. It never blocks for ever: after the loop's end f is dropped.
@@ -255,7 +258,7 @@ func (r *run) hire(now time.Time) {
 		n := int(min(uint64(max(c.Offer.FreeSlots, 1)), want))
 		slots += n
 		accounts[c.Offer.Account] = true
-		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n}, amount)
+		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, seq: c.Offer.Seq}, amount)
 	}
 	switch {
 	case len(r.leases)+len(r.opening) == 0 && chosen == 0 && len(ranking.Ranked) == 0:
@@ -300,7 +303,7 @@ func (r *run) rank(units uint64, now time.Time) market.Ranking {
 			c.Blocked = "your own account"
 		case st != nil && st.banned != "":
 			c.Blocked = st.banned
-		case st != nil && now.Before(st.next):
+		case st != nil && now.Before(st.next) && !(st.full && o.Seq > st.asked && o.FreeSlots > 0):
 			c.Blocked = st.view.Why
 		}
 		if c.Offer.FreeSlots == 0 && !c.Offer.Withdrawn() {
@@ -346,6 +349,7 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 		st = &standing{}
 		r.standing[c.peer] = st
 	}
+	st.asked, st.full = c.seq, false
 	st.view.Peer, st.view.Account, st.view.Name, st.view.State = c.peer.String(), c.account, cmp.Or(c.name, r.env.Net.Name(c.peer)), "asking"
 	r.members()
 	var membership []byte
@@ -401,7 +405,7 @@ func (r *run) refused(p peer.ID, err error, now time.Time) {
 	st.view.State, st.view.Why = "lost", err.Error()
 	var no *Refusal
 	if errors.As(err, &no) {
-		st.view.State = "refused"
+		st.view.State, st.full = "refused", no.Code == CodeBusy || no.Code == CodePaused
 		if no.Code == CodeIdle {
 			st.view.State, st.view.Why = "done", ""
 			return // asked again when there is work
