@@ -36,9 +36,10 @@ type Settler struct {
 	j    journal
 	wake chan struct{}
 
-	mu    sync.Mutex             // guards what follows
-	live  map[ledger.Digest]bool // locks of ours whose lease still runs
-	retry map[peer.ID]*retryState
+	mu      sync.Mutex             // guards what follows
+	live    map[ledger.Digest]bool // locks of ours whose lease still runs
+	locking int                    // locks on their way into live
+	retry   map[peer.ID]*retryState
 }
 
 type retryState struct {
@@ -85,23 +86,33 @@ func (s *Settler) Kick(p peer.ID) {
 	}
 }
 
-// hold marks a lock of ours as in use by a running lease; the returned function settles it.
-func (s *Settler) hold(lock ledger.Digest) (settle func()) {
+// lock makes a LOCK for a lease that is about to run; the returned function settles it. The
+// sweep does not take it for one that a crash left, not even before its digest is known here.
+func (s *Settler) lock(ctx context.Context, r ledger.LockRequest) (ledger.SignedEntry, func(), error) {
 	s.mu.Lock()
-	s.live[lock] = true
+	s.locking++
 	s.mu.Unlock()
-	return sync.OnceFunc(func() {
-		s.mu.Lock()
-		delete(s.live, lock)
-		s.mu.Unlock()
-		s.Kick("")
-	})
-}
-
-func (s *Settler) held(lock ledger.Digest) bool {
+	lock, err := s.env.Book.Lock(ctx, r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.live[lock]
+	s.locking--
+	if err != nil {
+		return lock, nil, err
+	}
+	s.live[lock.Digest] = true
+	return lock, sync.OnceFunc(func() {
+		s.mu.Lock()
+		delete(s.live, lock.Digest)
+		s.mu.Unlock()
+		s.Kick("")
+	}), nil
+}
+
+// orphaned reports whether no lease uses an open lock of ours, as far as can be told now.
+func (s *Settler) orphaned(lock ledger.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.locking == 0 && !s.live[lock]
 }
 
 // sweep settles locks of ours that no lease uses, closes what is past expiry and grace,
@@ -109,7 +120,7 @@ func (s *Settler) held(lock ledger.Digest) bool {
 func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, l := range s.env.Book.OpenLocks() {
-		if l.Ours && !s.held(l.ID) {
+		if l.Ours && s.orphaned(l.ID) {
 			if _, err := s.env.Book.Settle(ctx, l.ID); err != nil {
 				errs = append(errs, fmt.Errorf("settle %s: %w", l.ID.Short(), err))
 			}

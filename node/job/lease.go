@@ -78,13 +78,12 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	if l.s, err = r.env.Net.Open(dial, c.peer, Protocol, MaxFrame); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	lock, err := r.env.Book.Lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
+	lock, settle, err := r.req.settler.lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
 	if err != nil {
 		l.s.Reset()
 		return nil, err
 	}
 	l.lock = lock.Digest
-	settle := r.req.settler.hold(l.lock)
 	l.revokes = append(l.revokes, settle)
 	fail := func(err error) (*lease, error) { l.s.Reset(); l.release(); return nil, err }
 	if err := r.req.settler.remember(ctx, l.lock, holder{Peer: []byte(c.peer), Job: r.id}); err != nil {
@@ -159,6 +158,8 @@ func (l *lease) serve(ctx context.Context) error {
 		cancel()
 	}
 	err := <-readErr
+	// Its unfinished units go elsewhere now: the results that we still wait for may depend on them.
+	l.run.post(func(now time.Time) []farm.Action { return l.run.farm.HostLost(farm.HostID(l.peer), now) })
 	l.payLast()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +168,7 @@ func (l *lease) serve(ctx context.Context) error {
 		return l.ended
 	case l.closing && len(l.pending) == 0:
 		return nil
-	case err == nil || errors.Is(err, context.Canceled):
+	case writeErr != nil && !errors.Is(writeErr, context.Canceled): // it ended the reader too
 		return writeErr
 	}
 	return err
@@ -461,7 +462,8 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 		return true, nil
 	}
 	if len(f.Paid) > 0 {
-		if f.Voucher, err = l.run.env.Book.Vouch(ctx, l.lock, claim, accepted); err != nil {
+		// Even when the stream ends meanwhile: the SETTLE pays what is vouched for.
+		if f.Voucher, err = l.run.env.Book.Vouch(context.WithoutCancel(ctx), l.lock, claim, accepted); err != nil {
 			return false, fmt.Errorf("voucher: %w", err)
 		}
 	}
