@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -47,9 +48,8 @@ type hosting struct {
 	running   map[uint64]*guest         // in the engine
 	committed map[uint64]*finished      // hidden until all replicas have committed
 	claimed   map[uint64]ledger.Credits // shown and claimed, not yet paid
+	paidSum   ledger.Credits            // of these, paid for
 	claimSum  ledger.Credits            // over all claims of this lease
-	voucher   []byte                    // arrived, not yet stored
-	paid      []uint64                  // covered by voucher
 	window    int                       // unpaid units allowed
 	out       frame                     // what the writer sends next
 	finished  []*finished               // results to claim and send next
@@ -111,7 +111,6 @@ func (h *hosting) serve(ctx context.Context) {
 	for _, dir := range h.spare {
 		os.RemoveAll(dir)
 	}
-	h.storeVoucher(ctx) // the last may have come with the end of the stream
 	h.mu.Lock()
 	why := "requester closed the lease"
 	if h.ended != nil {
@@ -226,41 +225,53 @@ func (h *hosting) read(ctx context.Context) {
 
 // take applies one frame of the requester.
 func (h *hosting) take(ctx context.Context, f frame) *Refusal {
+	if err := h.takeTasks(f); err != nil {
+		return err
+	}
+	if len(f.Voucher) > 0 {
+		// The end of the stream must not keep us from what we are owed.
+		if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), f.Voucher); err != nil {
+			return refuse(CodeRecord, "voucher: %v", err)
+		}
+		if err := h.credit(f.Voucher, f.Paid); err != nil {
+			return err
+		}
+	}
+	h.signal()
+	return nil
+}
+
+func (h *hosting) takeTasks(f frame) *Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.queue)+len(f.Tasks) > h.slots*(queueAhead+2)+len(f.Drop)+len(f.Cancel) {
+	if len(h.queue)+len(f.Tasks) > h.slots*(queueAhead+2)+len(f.Cancel) {
 		return refuse(CodeProtocol, "more than %d tasks waiting", len(h.queue))
 	}
 	for _, t := range f.Tasks {
 		if h.knows(t.Unit) {
 			return refuse(CodeProtocol, "unit %d sent twice", t.Unit)
 		}
-		i, _ := slices.BinarySearchFunc(h.queue, t.Unit, func(q task, u uint64) int { return int(int64(q.Unit) - int64(u)) })
+		i, _ := slices.BinarySearchFunc(h.queue, t.Unit, func(q task, u uint64) int { return cmp.Compare(q.Unit, u) })
 		h.queue = slices.Insert(h.queue, i, t)
 	}
-	if len(f.Voucher) > 0 {
-		h.voucher = slices.Clone(f.Voucher)
-	}
-	h.paid = append(h.paid, f.Paid...)
 	for _, u := range f.Reveal {
 		if r := h.committed[u]; r != nil {
 			delete(h.committed, u)
 			h.finished = append(h.finished, r)
 		}
 	}
-	for _, d := range f.Drop {
-		delete(h.claimed, d.Unit)
-		h.forget(d.Unit)
-	}
 	for _, u := range f.Cancel {
 		h.forget(u)
 	}
-	h.signal()
+	for _, d := range f.Drop {
+		h.forget(d.Unit) // once shown it stays unpaid: whoever drops results gets no more of them
+	}
 	return nil
 }
 
 func (h *hosting) knows(u uint64) bool {
-	return h.running[u] != nil || h.committed[u] != nil || h.claimed[u] != 0 ||
+	_, claimed := h.claimed[u]
+	return claimed || h.running[u] != nil || h.committed[u] != nil ||
 		slices.ContainsFunc(h.queue, func(t task) bool { return t.Unit == u })
 }
 
@@ -320,7 +331,7 @@ func (h *hosting) waiting() bool {
 	return len(h.queue)+len(h.committed)+len(h.claimed)+len(h.finished) > 0
 }
 
-// flush stores an arrived voucher, claims finished units and sends all that waits.
+// flush claims finished units and sends all that waits.
 func (h *hosting) flush(ctx context.Context) error {
 	h.mu.Lock()
 	done := h.finished
@@ -330,9 +341,6 @@ func (h *hosting) flush(ctx context.Context) error {
 	ended := h.ended
 	h.mu.Unlock()
 
-	if err := h.storeVoucher(ctx); err != nil {
-		ended = refuse(CodeRecord, "voucher: %v", err)
-	}
 	for len(done) > 0 && ended == nil {
 		batch, size := 0, 0
 		for batch < len(done) && (batch == 0 || size < MaxFrame/2) {
@@ -379,32 +387,24 @@ func part(s Stream, orderly bool) {
 	time.AfterFunc(heartbeat, func() { s.Reset() })
 }
 
-// storeVoucher keeps the newest voucher and frees what it pays for.
-func (h *hosting) storeVoucher(ctx context.Context) error {
-	h.mu.Lock()
-	voucher, paid := h.voucher, h.paid
-	h.voucher, h.paid = nil, nil
-	h.mu.Unlock()
-	if len(voucher) == 0 {
-		return nil
+// credit takes units off the unpaid list. The voucher, which is stored, must cover them.
+func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
+	v, err := ledger.ParseVoucher(voucher)
+	if err != nil {
+		return refuse(CodeRecord, "voucher: %v", err)
 	}
-	// The end of the stream must not keep us from what we are owed.
-	if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), voucher); err != nil {
-		return err
-	}
-	h.credit(paid)
-	return nil
-}
-
-// credit takes units off the unpaid list; the voucher that covers them is stored.
-func (h *hosting) credit(paid []uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range paid {
+		h.paidSum += h.claimed[u]
 		delete(h.claimed, u)
+	}
+	if h.paidSum > v.Amount {
+		return refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
 	}
 	h.window = h.allowed()
 	h.p.env.Tell()
+	return nil
 }
 
 // claim makes the durable claim over a batch and puts both into f.
@@ -422,7 +422,7 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 	defer h.mu.Unlock()
 	for _, r := range batch {
 		f.Results = append(f.Results, r.wire)
-		h.claimed[r.wire.Unit] = max(r.cost, 1)
+		h.claimed[r.wire.Unit] = r.cost
 		h.claimSum += r.cost
 		h.p.count(r.fuel)
 	}

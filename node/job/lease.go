@@ -50,6 +50,7 @@ type lease struct {
 	commits   map[uint64]ledger.Digest
 	pending   map[uint64]bool // assigned and not ended
 	undecided map[uint64]bool // of these, the results are here
+	late      map[uint64]bool // cancelled; a result may be on its way
 	closing   bool
 	ended     *Refusal
 	revokes   []func()
@@ -71,7 +72,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l := &lease{
 		run: r, peer: c.peer, account: c.account, name: c.name, price: c.price, amount: amount, worst: worst,
 		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
-		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{},
+		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{},
 	}
 	dial, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -288,12 +289,21 @@ func (l *lease) checkClaim(f frame) error {
 func (l *lease) takeResult(ctx context.Context, x *result) error {
 	l.mu.Lock()
 	commitment, committed := l.commits[x.Unit]
-	mine := l.pending[x.Unit]
+	mine, late := l.pending[x.Unit], l.late[x.Unit]
+	delete(l.late, x.Unit) // once
 	l.mu.Unlock()
-	if !mine {
-		return nil // cancelled meanwhile; it stays unpaid
-	}
 	r := l.run
+	if late {
+		if r.m.Verify == 1 {
+			r.payLate(l, x)
+		} else { // nobody has checked it
+			l.refuse(x.Unit, CodeLate)
+		}
+		return nil
+	}
+	if !mine {
+		return refuse(CodeProtocol, "unit %d was not asked for", x.Unit)
+	}
 	if r.m.Verify > 1 {
 		if len(x.Nonce) != 32 || !committed || !farm.CheckReveal(commitment, r.env.Book.Network(), l.lock, x.Unit, l.account, farm.Nonce(x.Nonce), x.Digest, x.Result.Fuel) {
 			r.post(func(now time.Time) []farm.Action { return r.farm.Mismatch(farm.HostID(l.peer), x.Unit, now) })
@@ -362,7 +372,7 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 // The job's loop calls these; each takes effect with the next frame.
 
 func (l *lease) assign(u uint64) {
-	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true })
+	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true; delete(l.late, u) })
 }
 
 func (l *lease) revealUnit(u uint64) { l.update(func() { l.reveal = append(l.reveal, u) }) }
@@ -387,7 +397,7 @@ func (l *lease) cancelUnit(u uint64) {
 			l.tasks = slices.Delete(l.tasks, i, i+1)
 		} else {
 			l.cancel = append(l.cancel, u)
-			l.drops = append(l.drops, drop{u, CodeLate})
+			l.late[u] = true
 		}
 		l.done(u)
 	})

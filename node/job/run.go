@@ -499,6 +499,16 @@ func (r *run) accept(a farm.Accept) {
 	r.settle(s)
 }
 
+// payLate pays for a result that was finished while its cancellation was on the way: the work is
+// done, and a provider left unpaid would rightly trust us less.
+func (r *run) payLate(l *lease, x *result) {
+	cost, _ := l.price.Cost(x.Result.Fuel) // checked with the claim
+	l.accept(x.Unit, cost)
+	r.mu.Lock()
+	r.job.Spent += cost
+	r.mu.Unlock()
+}
+
 func (r *run) fail(a farm.Fail) {
 	for _, x := range r.shown[a.Unit] {
 		x.lease.refuse(a.Unit, CodeOutvoted)
