@@ -23,7 +23,7 @@ const (
 	MaxLoopDepth  = 64        // 500 nested loops in 3 KB took wazero over 40 s
 	MaxLocalLoops = 4_000_000 // locals x loops of one function: a phi for each
 	MaxBranches   = 10_000    // targets of a br_table [65,520]
-	MaxDepth      = 100_000   // frame weights
+	MaxDepth      = 16_384    // frame weights; see function.weight
 	maxPages      = 65_536    // 4 GiB, all that 32 bits address
 	maxTypeWork   = 64        // operands popped and pushed, per byte of a body
 )

@@ -17,7 +17,7 @@ const (
 const PageSize = 64 << 10
 
 // DefaultDepth is the depth limit when Options gives none, in frame weights.
-const DefaultDepth = 20_000
+const DefaultDepth = MaxDepth
 
 // Options say how to rewrite. The zero value is usable. They change the result, so they
 // belong to whatever key a compiled module is cached under.
@@ -25,8 +25,8 @@ type Options struct {
 	// MemoryLimitPages caps linear memory, in pages of 64 KiB. Growing beyond it is an
 	// ordinary failed memory.grow. 0 means 65536 pages.
 	MemoryLimitPages uint32
-	// DepthLimit is the deepest nesting of calls, in frame weights (an ordinary frame weighs
-	// one). 0 means DefaultDepth; above MaxDepth is an error.
+	// DepthLimit is the deepest nesting of calls, in frame weights (a frame of at
+	// most 63 values and 1 KiB of code weighs one). 0 means DefaultDepth; above MaxDepth is an error.
 	DepthLimit uint32
 	// KeepNames keeps function names, so that traps say where they happened.
 	KeepNames bool

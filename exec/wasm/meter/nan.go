@@ -10,10 +10,11 @@ package meter
 //
 //   - make: add, sub, mul, div, sqrt, min, max, ceil, floor, trunc, nearest, demote, promote,
 //     scalar and in lanes, return a tainted value. They may read tainted operands: a NaN
-//     operand gives some NaN whatever its bits.
+//     operand gives some NaN whatever its bits. Demote and promote in lanes are the exception:
+//     they read lanes of another width than they return, and observe their operand.
 //   - pass: abs, neg, pmin, pmax, the first operand of copysign and select change or choose
 //     bits of a NaN, but which non-NaN comes out does not depend on them: tainted if an
-//     operand is. (Abs, neg and copysign count as tainting a signalling NaN too; see below.)
+//     operand is.
 //   - blind: comparisons, and conversions to integers, treat all NaNs alike.
 //   - everything else may observe bits, and gets a canonical NaN if the operand is tainted:
 //     stores, reinterpret, the sign operand of copysign, lane and bit operators, calls and
@@ -35,7 +36,8 @@ const (
 	nanBlind
 	nanMake
 	nanPass
-	nanSign // copysign
+	nanSign  // copysign
+	nanWiden // between lanes: observes its operand and makes
 )
 
 // Lanes of a v128. A NaN tainted in 32-bit lanes is no NaN in 64-bit lanes: reading it in
@@ -63,6 +65,7 @@ type flow struct {
 	taint int32
 }
 
+// A nan solves which values of a function must be made canonical.
 type nan struct {
 	taints []taint
 	flows  []flow
@@ -94,12 +97,12 @@ func (n *nan) operands(o *op, args []operand) int32 {
 		}
 		return 0
 	}
-	t := taint{local: -1, typ: o.out, lane: o.lane, makes: o.nan == nanMake}
+	t := taint{local: -1, typ: o.out, lane: o.lane, makes: o.nan == nanMake || o.nan == nanWiden}
 	for i, a := range args {
 		if a.taint == 0 {
 			continue
 		}
-		if o.nan == nanSign && i == 1 || n.taints[a.taint].lane != o.lane {
+		if o.nan == nanSign && i == 1 || o.nan == nanWiden || n.taints[a.taint].lane != o.lane {
 			n.observe(a.taint)
 		} else {
 			t.from[i] = a.taint

@@ -11,8 +11,9 @@ const (
 	costSimdMul  = 3
 	costDivFloat = 5
 	costDiv      = 8
-	costCall     = 4
-	costIndirect = 6
+	costCall     = 16
+	costIndirect = 20
+	costTable    = 4  // br_table
 	costBulk     = 16 // and a unit for each 8 bytes or each element
 	costGrow     = 64 // and costPage a page or a unit an element
 	costPage     = 1024
@@ -33,7 +34,7 @@ func buildCore(t *[768]op) {
 	special(t, 0x05, costFree, false, "else")
 	special(t, 0x0b, costFree, false, "end")
 	special(t, 0x0c, costSimple, false, "br", "br_if")
-	special(t, 0x0e, 2, false, "br_table")
+	special(t, 0x0e, costTable, false, "br_table")
 	special(t, 0x0f, costSimple, false, "return")
 	special(t, 0x10, costCall, true, "call")
 	special(t, 0x11, costIndirect, true, "call_indirect")

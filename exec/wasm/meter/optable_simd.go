@@ -113,9 +113,8 @@ func buildSIMD(t *[768]op) {
 	at(116, "v", "v", round64, "f64x2.ceil", "f64x2.floor")
 	at(122, "v", "v", round64, "f64x2.trunc")
 	at(148, "v", "v", round64, "f64x2.nearest")
-	// The operand's lanes differ from the result's, so it counts as observed.
-	at(94, "v", "v", round32, "f32x4.demote_f64x2_zero")
-	at(95, "v", "v", round64, "f64x2.promote_low_f32x4")
+	at(94, "v", "v", op{cost: costRound, nan: nanWiden, lane: laneF32}, "f32x4.demote_f64x2_zero")
+	at(95, "v", "v", op{cost: costRound, nan: nanWiden, lane: laneF64}, "f64x2.promote_low_f32x4")
 	at(248, "v", "v", op{cost: costRound, nan: nanBlind, lane: laneF32}, "i32x4.trunc_sat_f32x4_s", "i32x4.trunc_sat_f32x4_u")
 	at(250, "v", "v", op{cost: costFloat}, "f32x4.convert_i32x4_s", "f32x4.convert_i32x4_u")
 	at(252, "v", "v", op{cost: costRound, nan: nanBlind, lane: laneF64}, "i32x4.trunc_sat_f64x2_s_zero", "i32x4.trunc_sat_f64x2_u_zero")

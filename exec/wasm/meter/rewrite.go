@@ -6,8 +6,8 @@ import "encoding/binary"
 const (
 	opI64LtS        = 0x53
 	opI64LeU        = 0x58
-	opF32Eq         = 0x5b
-	opF64Eq         = 0x61
+	opF32Ge         = 0x60
+	opF64Ge         = 0x66
 	opI64Add        = 0x7c
 	opI64Sub        = 0x7d
 	opI64Mul        = 0x7e
@@ -17,6 +17,11 @@ const (
 	opF32Const      = 0x43
 	opF64Const      = 0x44
 	opMemorySize    = 0x3f
+
+	opV128Const     = 12 // after opSIMD
+	opF32x4Eq       = 65
+	opF64x2Eq       = 71
+	opV128Bitselect = 82
 )
 
 func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
@@ -73,7 +78,7 @@ func (f *function) appendCharge(b []byte, r *region) []byte {
 	get := func(op byte, i uint32) { b = appendU32(append(b, op), i) }
 	loads := r.kind == regionEntry || r.kind == regionReload
 	checks := r.kind == regionLoop || r.kind == regionEntry && !f.code.small
-	if r.kind == regionPlain && r.cost == 0 && (!r.flush || r.synced) {
+	if !loads && !checks && r.cost == 0 && (!r.flush || r.synced) {
 		return b
 	}
 	if loads {
@@ -135,35 +140,39 @@ func (f *function) appendLoopEnd(b []byte, r *region) []byte {
 	return append(b, opBr, 0, opEnd, opEnd)
 }
 
-// appendNaN makes the value on top of the stack canonical: t == t ? t : NaN.
+// appendNaN makes the value on top of the stack canonical. Scalars branch on x >= x, which
+// is false for NaN alone and which wazero turns into one compare and one jump never taken
+// (x == x takes two jumps, select three instructions more); lanes are chosen by mask.
 func (f *function) appendNaN(b []byte, t *taint) []byte {
-	var tmp uint32
-	var constant, equal []byte
-	choose := []byte{opSelect}
 	switch {
 	case t.typ == f32:
-		tmp = f.add(localF32, f32)
-		constant = binary.LittleEndian.AppendUint32([]byte{opF32Const}, nan32)
-		equal = []byte{opF32Eq}
+		nan := binary.LittleEndian.AppendUint32([]byte{opF32Const}, nan32)
+		return appendScalarNaN(b, f.add(localF32, f32), opF32Ge, nan)
 	case t.typ == f64:
-		tmp = f.add(localF64, f64)
-		constant = binary.LittleEndian.AppendUint64([]byte{opF64Const}, nan64)
-		equal = []byte{opF64Eq}
-	default:
-		tmp = f.add(localV128, v128)
-		lanes, eq := uint64(nan32<<32|nan32), uint32(65) // f32x4.eq
-		if t.lane == laneF64 {
-			lanes, eq = nan64, 71 // f64x2.eq
-		}
-		constant = binary.LittleEndian.AppendUint64([]byte{opSIMD, 12}, lanes) // v128.const
-		constant = binary.LittleEndian.AppendUint64(constant, lanes)
-		equal = appendU32([]byte{opSIMD}, eq)
-		choose = []byte{opSIMD, 82} // v128.bitselect
+		nan := binary.LittleEndian.AppendUint64([]byte{opF64Const}, nan64)
+		return appendScalarNaN(b, f.add(localF64, f64), opF64Ge, nan)
+	case t.lane == laneF32:
+		return appendLaneNaN(b, f.add(localV128, v128), opF32x4Eq, nan32<<32|nan32)
 	}
-	b = append(appendU32(append(b, opLocalTee), tmp), constant...)
-	b = appendU32(append(b, opLocalGet), tmp)
-	b = appendU32(append(b, opLocalGet), tmp)
-	return append(append(b, equal...), choose...)
+	return appendLaneNaN(b, f.add(localV128, v128), opF64x2Eq, nan64)
+}
+
+func appendScalarNaN(b []byte, local uint32, ge byte, nan []byte) []byte {
+	b = appendU32(append(b, opLocalSet), local)
+	b = appendU32(append(b, opLocalGet), local)
+	b = appendU32(append(b, opLocalGet), local)
+	b = append(append(b, ge, opIf, 0x40, opElse), nan...)
+	b = append(appendU32(append(b, opLocalSet), local), opEnd)
+	return appendU32(append(b, opLocalGet), local)
+}
+
+func appendLaneNaN(b []byte, local uint32, eq byte, half uint64) []byte {
+	b = append(appendU32(append(b, opLocalTee), local), opSIMD, opV128Const)
+	b = binary.LittleEndian.AppendUint64(b, half)
+	b = binary.LittleEndian.AppendUint64(b, half)
+	b = appendU32(append(b, opLocalGet), local)
+	b = appendU32(append(b, opLocalGet), local)
+	return append(b, opSIMD, eq, opSIMD, opV128Bitselect)
 }
 
 // The canonical NaN: positive, quiet, no payload.
