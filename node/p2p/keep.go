@@ -51,6 +51,21 @@ func (n *Node) keepPeers() {
 	}
 }
 
+// rememberFirst saves the first peers of this life as soon as their addresses are known. A node
+// that others joined by its own invite would find nobody again if it were killed before the
+// first minute is over.
+func (n *Node) rememberFirst() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for !n.remember() {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
 // dialAll dials those we are not connected to, eight at a time.
 func (n *Node) dialAll(peers []peer.AddrInfo) {
 	slots := make(chan struct{}, 8)
@@ -81,10 +96,10 @@ type rememberedPeer struct {
 	Addrs [][]byte `cbor:"2,keyasint"`
 }
 
-// remember saves the direct addresses of connected peers.
-func (n *Node) remember() {
+// remember saves the direct addresses of connected peers. It reports whether there were any.
+func (n *Node) remember() bool {
 	if n.cfg.Save == nil || n.host == nil {
-		return
+		return false
 	}
 	var list []rememberedPeer
 	for _, p := range n.Peers() {
@@ -97,10 +112,12 @@ func (n *Node) remember() {
 				r.Addrs = append(r.Addrs, a.Bytes())
 			}
 		}
-		list = append(list, r)
+		if len(r.Addrs) > 0 { // a peer that dialled us tells its addresses a moment later
+			list = append(list, r)
+		}
 	}
 	if len(list) == 0 {
-		return // better old friends than none
+		return false // better old friends than none
 	}
 	b, err := canon.Marshal(list)
 	for ; err == nil && len(b) > maxRemember; b, err = canon.Marshal(list) {
@@ -112,6 +129,7 @@ func (n *Node) remember() {
 	if err != nil {
 		n.log.Warn("peers not remembered", "err", err)
 	}
+	return true
 }
 
 func (n *Node) recall() []peer.AddrInfo {

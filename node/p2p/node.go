@@ -59,7 +59,7 @@ type Config struct {
 	Validators map[string]record.Validator // of DHT values, by namespace
 
 	Load func() ([]byte, error) // remembered peers, as Save got them; nil = none
-	Save func([]byte) error     // at most 16 KiB, called at most once a minute and at Close; nil = forget
+	Save func([]byte) error     // at most 16 KiB, called with the first peers, then at most once a minute, and at Close; nil = forget
 
 	Host host.Host    // a ready host, which the Node then owns; Key, Listen, PSK, Reach, Relay, MapPorts are not used for it
 	Log  *slog.Logger // nil = slog.Default()
@@ -142,6 +142,9 @@ func (n *Node) start() (err error) {
 		}
 	}
 	n.spawn(n.keepPeers)
+	if n.cfg.Save != nil {
+		n.spawn(n.rememberFirst)
+	}
 	n.spawn(n.pingPeers)
 	return nil
 }

@@ -252,15 +252,11 @@ func TestPrivateNetworkKeepsStrangersOut(t *testing.T) {
 
 func TestRememberedPeersAreDialledAgain(t *testing.T) {
 	b := startNode(t, nil)
-	var memory []byte
-	store := func(c *Config) {
-		c.Load = func() ([]byte, error) { return memory, nil }
-		c.Save = func(b []byte) error { memory = b; return nil }
-	}
-	a := startNode(t, store)
-	connect(t, a, b)
-	a.Close()
-	again := startNode(t, store)
+	saved := make(chan []byte, 8)
+	a := startNode(t, func(c *Config) { c.Save = func(b []byte) error { saved <- b; return nil } })
+	connect(t, b, a)  // whose addresses a learns a moment later
+	memory := <-saved // without being closed: it may be killed
+	again := startNode(t, func(c *Config) { c.Load = func() ([]byte, error) { return memory, nil } })
 	events, stop := again.Subscribe()
 	defer stop()
 	if len(again.Peers()) == 0 {
