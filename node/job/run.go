@@ -212,6 +212,7 @@ func (r *run) tend(now time.Time) {
 
 // hire opens leases while more units wait than the leases at hand can take.
 func (r *run) hire(now time.Time) {
+	r.hireLater = false
 	s := r.farm.Stats()
 	waiting := s.Known - s.Ended
 	if waiting == 0 {
