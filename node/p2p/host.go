@@ -77,6 +77,10 @@ func newHost(cfg Config, relays autorelay.PeerSource) (host.Host, error) {
 	} else {
 		opts = append(opts, libp2p.Transport(quic.NewTransport))
 	}
+	if err := portsFree(listen); err != nil {
+		limits.Close()
+		return nil, err
+	}
 	opts = append(opts, libp2p.ListenAddrStrings(listen...))
 	switch cfg.Reach {
 	case ReachPublic:
