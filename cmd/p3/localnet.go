@@ -9,6 +9,8 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -56,7 +58,7 @@ func newLocalNet(dir string, names ...string) (*localNet, error) {
 			return nil, err
 		}
 		args := []string{"--data-dir", d, "--socket", filepath.Join(d, "s"), "up", "--foreground", "--name", name, "--no-lan", "--reach", "public",
-			"--listen", "/ip4/127.0.0.1/tcp/0", "--slots", "1", "--memory", "512MiB", "--disk", "256MiB"}
+			"--listen", "/ip4/127.0.0.1/tcp/0", "--slots", "1", "--priority", "normal", "--memory", "512MiB", "--disk", "256MiB"}
 		if i > 0 {
 			args = append(args, "--donate")
 		}
@@ -135,7 +137,8 @@ func (p *localNode) start() error {
 	}
 	defer log.Close()
 	p.cmd = osexec.Command(p.net.exe, p.args...)
-	p.cmd.Env = append(os.Environ(), append([]string{"P3_DATA_DIR=", "P3_SOCKET="}, p.net.env...)...)
+	ours := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "P3_") }) // its flags say all
+	p.cmd.Env = append(ours, p.net.env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = child()
 	if err := p.cmd.Start(); err != nil {
@@ -207,4 +210,11 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// p3 runs the command itself as a process, as the first node's user, and returns its output.
+func (n *localNet) p3(args ...string) ([]byte, error) {
+	cmd := osexec.Command(n.exe, append([]string{"--data-dir", n.nodes[0].dir, "--socket", filepath.Join(n.nodes[0].dir, "s")}, args...)...)
+	cmd.Env = append(os.Environ(), n.env...)
+	return cmd.CombinedOutput()
 }

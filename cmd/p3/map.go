@@ -92,6 +92,9 @@ func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
 		return usage("%d inputs given, one file or - is taken; for one unit a file use --files, for arguments of the program write them after --", len(args))
 	}
 	if len(args) == 1 {
+		if o.spec.Each.Range != "" {
+			return usage("inputs are either the numbers of --range or the lines of %s; write arguments of the program after --", args[0])
+		}
 		o.spec.Each.Lines = args[0]
 	}
 	cl := a.client()

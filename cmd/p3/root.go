@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/personal-power-plant/p3/exec/wasm"
@@ -81,10 +82,13 @@ func (a *app) command() *cobra.Command {
   p3 map app.wasm inputs.txt   spend: run a program over many inputs on other machines
   p3 tui                       browse offers, jobs and receipts
 
+Global flags and those of p3 up can be given as variables: --data-dir as P3_DATA_DIR, --no-lan as P3_NO_LAN=true.
+
 ` + exitHelp,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		Args:              cobra.NoArgs,
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return fromEnvironment(c) },
 		RunE: func(c *cobra.Command, _ []string) error {
 			if a.terminal() {
 				return a.tui(c.Context(), false, false)
@@ -110,6 +114,24 @@ func (a *app) command() *cobra.Command {
 		a.peerCmd(), a.joinCmd(), a.inviteCmd(), a.pauseCmd(), a.resumeCmd(), a.doctorCmd(), a.demoCmd(), a.tuiCmd(), a.topCmd(), a.versionCmd(),
 	)
 	return root
+}
+
+// fromEnvironment sets flags that were not given from variables: --no-lan from P3_NO_LAN. The
+// terms of a job are not among them: nobody should pay because of a forgotten variable.
+func fromEnvironment(c *cobra.Command) (err error) {
+	flags := c.InheritedFlags()
+	if c.Name() == "up" {
+		flags = c.Flags()
+	}
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "P3_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := os.Getenv(name); v != "" && !f.Changed && err == nil {
+			if e := c.Flags().Set(f.Name, v); e != nil {
+				err = usage("$%s: %v", name, e)
+			}
+		}
+	})
+	return err
 }
 
 // client speaks to the running node.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -100,7 +99,7 @@ func (a *app) runOnce(ctx context.Context, o runOptions, args []string) error {
 	if err := a.streams(&s, temp); err != nil {
 		return err
 	}
-	engine, err := wasm.NewPool(wasm.PoolOptions{Slots: 1, CacheDir: filepath.Join(a.dataDir, "cache")})
+	engine, err := wasm.NewPool(wasm.PoolOptions{Slots: 1, Foreground: true, CacheDir: filepath.Join(a.dataDir, "cache")})
 	if err != nil {
 		return err
 	}
@@ -114,6 +113,9 @@ func (a *app) runOnce(ctx context.Context, o runOptions, args []string) error {
 		return a.print(runResult{"p3.run/v1", r.Status, r.ExitCode, r.Message, r.Fuel, r.Digest(), string(r.Stdout), string(r.Stderr), r.Files, r.WallMs})
 	}
 	a.exit = runExit(r)
+	if r.Status == exec.BadProgram {
+		return badProgram(args[0], r.Message)
+	}
 	if r.Status != exec.Exited {
 		a.say("p3: %s ended: %s after %s", args[0], explainUnit(node.UnitResult{Result: r}), showFuel(uint64(r.Fuel)))
 	} else if a.verbose {
@@ -123,8 +125,11 @@ func (a *app) runOnce(ctx context.Context, o runOptions, args []string) error {
 }
 
 func runExit(r exec.Result) int {
-	if r.Status == exec.Exited {
+	switch r.Status {
+	case exec.Exited:
 		return int(r.ExitCode & 0xff)
+	case exec.BadProgram:
+		return exitUsage
 	}
 	return exitError
 }
@@ -186,5 +191,3 @@ func hashFile(r io.Reader) (exec.File, error) {
 	n, err := io.Copy(h, r)
 	return exec.File{Hash: ledger.Digest(h.Sum(nil)), Size: n}, err
 }
-
-var _ = fmt.Sprint

@@ -18,6 +18,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/wasm"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/market"
 	"github.com/personal-power-plant/p3/node"
 )
 
@@ -174,8 +175,14 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 		}
 		m.Ceiling = ledger.Price{Num: uint64(p), Den: ledger.PriceFuel}
 	}
+	if _, err := market.CompileNeed(s.Need); err != nil {
+		return m, usage("--need: %v", err)
+	}
 	switch {
 	case s.Each.Range != "":
+		if _, _, _, err := parseRange(s.Each.Range); err != nil {
+			return m, err
+		}
 		m.Each = exec.EachRange
 	case len(s.Each.Files) > 0:
 		m.Each = exec.EachFiles
@@ -234,10 +241,14 @@ func checkProgram(path string) error {
 		return err
 	}
 	if err := wasm.Check(b); err != nil {
-		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%s: %v", path, err),
-			Hint: "build a WASI preview 1 command, for example with GOOS=wasip1 GOARCH=wasm go build"}
+		return badProgram(path, err.Error())
 	}
 	return nil
+}
+
+func badProgram(path, why string) error {
+	return &node.Problem{Code: node.CodeUsage, Message: path + ": " + why,
+		Hint: "build a WASI preview 1 command, for example with GOOS=wasip1 GOARCH=wasm go build"}
 }
 
 // readProgram reads a module file within the size limit.
