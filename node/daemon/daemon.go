@@ -200,10 +200,17 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 	if err != nil {
 		return err
 	}
+	listen := d.cfg.Listen
+	if listen == nil {
+		listen = p2p.DefaultListen
+	}
+	if listen, err = lastPorts(d.store, listen); err != nil {
+		return err
+	}
 	peersKey := []byte("node/peers")
 	d.p2p, err = p2p.Start(ctx, p2p.Config{
 		Key: k.node, Network: d.book.Network(), Name: d.cfg.Name, Binding: binding, Agent: "p3/" + d.cfg.Version,
-		Listen: d.cfg.Listen, Bootstrap: m.Bootstrap, PSK: m.PSK, MDNS: !d.cfg.NoLAN, Reach: d.cfg.Reach, Relay: d.cfg.Relay,
+		Listen: listen, Bootstrap: m.Bootstrap, PSK: m.PSK, MDNS: !d.cfg.NoLAN, Reach: d.cfg.Reach, Relay: d.cfg.Relay,
 		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: dht.Validators(d.book.Network()),
 		Load: func() ([]byte, error) {
 			b, err := d.store.Get(peersKey)
@@ -220,6 +227,15 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 		return &node.Problem{Code: node.CodeInternal, Message: err.Error(), Hint: "another program may use the port: choose others with --listen, or none to take any free ones"}
 	}
 	d.closing(d.p2p.Close)
+	if d.cfg.Host == nil {
+		var addrs []string
+		for _, a := range d.p2p.Host().Network().ListenAddresses() {
+			addrs = append(addrs, a.String())
+		}
+		if err := savePorts(ctx, d.store, addrs); err != nil {
+			return err
+		}
+	}
 	d.net = &network{p2p: d.p2p, names: map[peer.ID]string{}}
 	d.net.binding = binding
 	d.market, err = dht.New(dht.Config{
