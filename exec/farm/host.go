@@ -79,8 +79,11 @@ func (f *Farm) leave(h *host, reason string, charge, forget, cancel bool) {
 		if r == nil || r.state == voted && !forget {
 			continue
 		}
-		if cancel && r.state != voted {
+		switch {
+		case cancel && r.state != voted:
 			f.emit(CancelUnit{h.id, u.id})
+		case r.state == voted: // it waits to hear
+			f.emit(Refuse{h.id, u.id, reason})
 		}
 		begun := !r.started.IsZero()
 		u.remove(h.id)
