@@ -87,7 +87,8 @@ type function struct {
 
 	stack  []operand
 	frames []frame
-	work   int // operands that may still be popped and pushed
+	spent  int // operands popped and pushed
+	budget int // for them
 	high   int // of the operand stack
 	loops  int
 	nested int // loops around
@@ -131,7 +132,7 @@ func (f *function) scan(i int) {
 	f.stack, f.frames, f.high, f.loops, f.nested = f.stack[:0], f.frames[:0], 0, 0, 0
 	f.regions, f.edits, f.text = f.regions[:0], f.edits[:0], f.text[:0]
 	f.depth, f.deepens, f.isConst = 0, false, false
-	f.work = 1<<20 + maxTypeWork*(f.code.end-f.code.start)
+	f.spent, f.budget = 0, 1<<20+maxTypeWork*(f.code.end-f.code.start)
 	f.nan.reset()
 	f.code.cost, f.code.complex, f.code.callees = 0, false, nil
 
@@ -246,8 +247,8 @@ func (f *function) pushOperand(o operand) {
 
 // spend bounds the time that validation takes in proportion to the size of the body.
 func (f *function) spend(n int) {
-	if f.work -= n; f.work < 0 {
-		panic(fault{ErrTooComplex{"block or call operands for its size", uint64(f.code.end - f.code.start), 0}})
+	if f.spent += n; f.spent > f.budget {
+		atMost("operands of blocks and calls in one function", uint64(f.spent), uint64(f.budget))
 	}
 }
 
