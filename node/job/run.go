@@ -490,6 +490,11 @@ func (r *run) accept(a farm.Accept) {
 		}
 		r.req.noteGood(peer.ID(h))
 	}
+	for _, h := range a.Losers { // the farm's Refuse finds nothing shown any more
+		if x, ok := r.shown[a.Unit][peer.ID(h)]; ok {
+			x.lease.refuse(a.Unit, CodeOutvoted)
+		}
+	}
 	s.out.Result.Nonce = nil
 	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
 		r.meanFuel = f
