@@ -1,7 +1,47 @@
 export CGO_ENABLED ?= 0
+GOFLAGS += -buildvcs=false
+export GOFLAGS
 
-.PHONY: build test
+EXAMPLES := hello primes wordcount
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+# Packages that strangers or many goroutines reach.
+RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...
+FUZZTIME ?= 10s
+
+.PHONY: build examples demo test test-net race lint bench fuzz clean
+
 build:
 	go build -o p3 ./cmd/p3
-test:
+
+# The C examples are committed with their recipes; a test rebuilds them where clang is installed.
+examples:
+	for e in $(EXAMPLES); do GOOS=wasip1 GOARCH=wasm go build -C exec/examples/$$e -trimpath -ldflags='-s -w' -o $$e.wasm . || exit; done
+
+demo: build
+	./p3 demo
+
+test: examples
 	go test ./...
+
+# What needs root and network namespaces; tests tagged netns run nowhere else.
+test-net:
+	go test -tags netns -count=1 -run 'Net|LAN|Disk' ./node/p2p ./exec/blob ./cmd/p3
+
+race:
+	CGO_ENABLED=1 go test -race -short $(RACE)
+
+lint:
+	test -z "$$(gofmt -l cmd exec ledger market node tui)"
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+bench:
+	go test -run '^$$' -bench . ./...
+
+fuzz:
+	for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit; done; \
+	done
+
+clean:
+	rm -f p3 $(foreach e,$(EXAMPLES),exec/examples/$(e)/$(e).wasm)

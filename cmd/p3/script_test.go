@@ -40,6 +40,7 @@ func scripts(dir string) testscript.Params {
 				"HOME=" + home, "XDG_DATA_HOME=" + home + "/data", "XDG_CONFIG_HOME=" + home + "/config", "XDG_STATE_HOME=" + home + "/state",
 				"XDG_CACHE_HOME=" + home + "/cache", "XDG_RUNTIME_DIR=" + home + "/run", "REPO=" + repo, "EXAMPLES=" + repo + "/exec/examples",
 				"TASKS=" + repo + "/exec/wasm/testdata/tasks.wasm", "FOREIGN=" + repo + "/exec/wasm/testdata/foreign.wasm",
+				"GOCACHE=" + goEnv("GOCACHE"), "GOMODCACHE=" + goEnv("GOMODCACHE"), "GOFLAGS=" + goEnv("GOFLAGS"),
 				"P3_NO_LAN=true", "P3_LISTEN=/ip4/127.0.0.1/tcp/0", "P3_REACH=public", "P3_SLOTS=1", "P3_MEMORY=512MiB",
 			} {
 				k, v, _ := strings.Cut(kv, "=")
@@ -51,6 +52,15 @@ func scripts(dir string) testscript.Params {
 			"exits": cmdExits, "json": cmdJSON, "grid": cmdGrid, "truncate": cmdTruncate, "down-at-end": cmdDownAtEnd,
 		},
 	}
+}
+
+// goEnv is a setting of the go tool, which would differ below another home.
+func goEnv(name string) string {
+	out, err := osexec.Command("go", "env", name).Output()
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // cmdExits runs a command that must end with a certain code: exits CODE COMMAND [ARGS]...
@@ -107,8 +117,12 @@ func lookUp(object map[string]any, field string) (any, bool) {
 }
 
 // cmdGrid starts a network of node processes on loopback for the rest of the script, the first
-// of which the script's p3 speaks to: grid NAME...
+// of which the script's p3 speaks to, or, with -aside, invites to it by $INVITE: grid [-aside] NAME...
 func cmdGrid(ts *testscript.TestScript, neg bool, args []string) {
+	aside := len(args) > 0 && args[0] == "-aside"
+	if aside {
+		args = args[1:]
+	}
 	n, err := newLocalNet(ts.MkAbs("grid"), args...)
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), gridPatience)
@@ -124,6 +138,12 @@ func cmdGrid(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Logf("%s: %s", p.name, bytes.TrimSpace(b))
 		}
 		ts.Check(err)
+	}
+	if aside {
+		invite, err := n.nodes[0].client.Invite(ctx)
+		ts.Check(err)
+		ts.Setenv("INVITE", invite)
+		return
 	}
 	ts.Setenv("P3_DATA_DIR", n.nodes[0].dir)
 	ts.Setenv("P3_SOCKET", filepath.Join(n.nodes[0].dir, "s"))
