@@ -117,43 +117,56 @@ func expandFiles(patterns []string) ([]string, error) {
 type replay struct {
 	next source
 
+	reading sync.Mutex // held by whoever calls next
+
 	mu   sync.Mutex // guards what follows
 	base uint64     // unit of kept[0]
 	kept []exec.Input
 	end  error
 }
 
-// from returns a source that starts at unit at, which must not have been released.
+// from returns a source that starts at unit at, which must not have been released. A source
+// that was given up may still wait in next: what it gets is the following one's.
 func (r *replay) from(at uint64) source {
 	unit := at
 	return func() (exec.Input, error) {
-		r.mu.Lock()
-		if unit < r.base {
-			r.mu.Unlock()
-			return exec.Input{}, fmt.Errorf("unit %d is gone from memory", unit)
+		in, ok, err := r.have(unit)
+		if !ok && err == nil {
+			r.reading.Lock()
+			if in, ok, err = r.have(unit); !ok && err == nil {
+				in, err = r.next()
+				r.keep(in, err)
+			}
+			r.reading.Unlock()
 		}
-		if i := unit - r.base; i < uint64(len(r.kept)) {
-			in := r.kept[i]
-			r.mu.Unlock()
+		if err == nil {
 			unit++
-			return in, nil
 		}
-		end := r.end
-		r.mu.Unlock()
-		if end != nil {
-			return exec.Input{}, end
-		}
-		in, err := r.next()
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if err != nil {
-			r.end = err
-			return in, err
-		}
-		r.kept = append(r.kept, in)
-		unit++
-		return in, nil
+		return in, err
 	}
+}
+
+// have returns a unit that next yielded before, or how next ended.
+func (r *replay) have(unit uint64) (in exec.Input, ok bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if unit < r.base {
+		return in, false, fmt.Errorf("unit %d is gone from memory", unit)
+	}
+	if i := unit - r.base; i < uint64(len(r.kept)) {
+		return r.kept[i], true, nil
+	}
+	return in, false, r.end
+}
+
+func (r *replay) keep(in exec.Input, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.end = err
+		return
+	}
+	r.kept = append(r.kept, in)
 }
 
 // release forgets the units before n: the node has them.

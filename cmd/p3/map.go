@@ -219,7 +219,11 @@ func (f *feed) run(ctx context.Context) error {
 		}
 		return err
 	}
-	j, err := f.cl.Job(context.WithoutCancel(ctx), f.id)
+	var j node.Job
+	err = f.again(ctx, func() (err error) {
+		j, err = f.cl.Job(context.WithoutCancel(ctx), f.id)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -238,7 +242,11 @@ func (f *feed) run(ctx context.Context) error {
 func (f *feed) again(ctx context.Context, op func() error) error {
 	var gone time.Time
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		begun := time.Now()
 		err := op()
+		if time.Since(begun) > time.Minute { // it was back in between
+			gone, wait = time.Time{}, 100*time.Millisecond
+		}
 		var p *node.Problem
 		if !errors.As(err, &p) || p.Code != node.CodeNoNode {
 			return err
