@@ -76,8 +76,7 @@ type run struct {
 	fetched uint64          // results below were fetched
 	readers int
 	failed  map[uint64]bool // for the grid; at most maxFailed
-	running map[uint64]farm.State
-	changed chan struct{} // closed and replaced at each change
+	changed chan struct{}   // closed and replaced at each change
 }
 
 const maxFailed = 1 << 16
@@ -143,7 +142,7 @@ func (r *run) loop() {
 		}
 	}
 	offers, cancel := r.req.market.Changes()
-	defer cancel()
+	defer func() { cancel() }() // the one in force at the end
 	look := time.NewTicker(lookAgain)
 	defer look.Stop()
 	tick := time.NewTimer(time.Hour)
