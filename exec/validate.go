@@ -76,7 +76,7 @@ func ValidFiles(files []File) error {
 	seen := make(map[string]bool, len(files))
 	for _, f := range files {
 		if !ValidName(f.Name) {
-			return fmt.Errorf("file name %q: use a relative path without . or ..", f.Name)
+			return fmt.Errorf("file name %q: use a relative path, without . or .. in it", f.Name)
 		}
 		if f.Size < 0 || seen[f.Name] {
 			return fmt.Errorf("file %q is there twice or has a negative size", f.Name)

@@ -20,10 +20,10 @@ import (
 )
 
 type runOptions struct {
-	in, env           []string
-	out, fuel, memory string
-	limits            limitSpec
-	seed              uint64
+	in, env []string
+	out     string
+	limits  limitSpec
+	seed    uint64
 }
 
 func (a *app) runCmd() *cobra.Command {

@@ -60,7 +60,7 @@ func newHost(cfg Config, relays autorelay.PeerSource) (host.Host, error) {
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport),
 		libp2p.ConnectionManager(cm),
 		libp2p.ResourceManager(limits),
-		libp2p.DialRanker(lanFirst),
+		libp2p.SwarmOpts(swarm.WithDialRanker(lanFirst)),
 		libp2p.DisableMetrics(),
 		libp2p.EnableRelay(),
 		libp2p.EnableHolePunching(holepunch.DirectDialTimeout(1500 * time.Millisecond)), // 0.6 s to direct instead of 5.9

@@ -218,7 +218,7 @@ func (s *peerState) end(h hello, account ledger.Account, err error) (first bool)
 	s.once.Do(func() {
 		s.hello, s.account, s.err = h, account, err
 		if h.Time != 0 {
-			s.skew = time.UnixMilli(h.Time).Sub(time.Now())
+			s.skew = time.Until(time.UnixMilli(h.Time))
 		}
 		close(s.met)
 		first = true

@@ -97,7 +97,6 @@ type module struct {
 	opt       Options
 	types     []funcType
 	imports   []Extern
-	importsTy []uint32
 	funcs     []uint32 // type of each function, imported ones first
 	tables    []table
 	hasMemory bool

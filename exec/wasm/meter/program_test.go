@@ -8,7 +8,7 @@ import (
 // An ins is one operator of a test program, with the bodies of a block inside it.
 type ins struct {
 	op      string
-	a, b    int64 // immediates
+	a       int64 // immediate
 	f       float64
 	typ     byte // block: 0x40, or result type; 0 for type index a
 	body    []ins
