@@ -178,8 +178,13 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	}
 	h := newHosting(p, s, o, m, id, lock, worst, lease)
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other := range p.leases {
+		if other.lock.ID == lock.ID { // both would count on all of it
+			return nil, refuse(CodeRecord, "the LOCK is in use by another lease")
+		}
+	}
 	p.leases[h] = struct{}{}
-	p.mu.Unlock()
 	admitted = true
 	return h, nil
 }
