@@ -21,9 +21,10 @@ const (
 	silence     = 12 * time.Second // a peer that says nothing for so long is gone
 )
 
-// queueAhead is how many units wait at a provider for each one that runs: enough to hide
-// the round trip of short units, few enough that a lost provider costs little.
-const queueAhead = 3
+// queueAhead is how many units wait at a provider for each one that runs: as many as may be
+// unpaid at a time, so that short units are claimed and paid in batches and hide the round trip and
+// the syncs. Of long units the farm moves the waiting ones to whoever is free.
+const queueAhead = ledger.MaxWindow - 1
 
 // A Policy is what the machine's owner allows, at one moment.
 type Policy struct {
