@@ -81,3 +81,48 @@ func TestReadmeShowsTheExample(t *testing.T) {
 		t.Error("the program in README.md differs from exec/examples/hello/main.go")
 	}
 }
+
+var (
+	testName = regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z0-9]\\w+)`")
+	link     = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+)
+
+// TestDocsNameWhatIsThere follows the links of the documents and looks for each test that they name.
+func TestDocsNameWhatIsThere(t *testing.T) {
+	root := filepath.Join("..", "..")
+	have := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(b, -1) {
+			have[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(docs) < 6 {
+		t.Fatal(docs, err)
+	}
+	for _, path := range append(docs, filepath.Join(root, "README.md")) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range testName.FindAllSubmatch(b, -1) {
+			if !have[string(m[1])] {
+				t.Errorf("%s names %s, which is not there", path, m[1])
+			}
+		}
+		for _, m := range link.FindAllSubmatch(b, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), string(m[1]))); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+}
