@@ -80,7 +80,11 @@ func newMachines(t *testing.T) (a, b *machine) {
 		m := &machine{fmt.Sprintf("p3j%d-%d", os.Getpid(), i), home}
 		ip("netns", "add", m.space)
 		t.Cleanup(func() { osexec.Command("ip", "netns", "del", m.space).Run() })
-		t.Cleanup(func() { m.command("down", "--timeout", "30s").Run() }) // fails when it is not up: no matter
+		t.Cleanup(func() {
+			if out, err := m.command("down", "--timeout", "1m").CombinedOutput(); err != nil {
+				t.Errorf("p3 down: %v: %s", err, out)
+			}
+		})
 		both[i] = m
 	}
 	a, b = both[0], both[1]

@@ -245,14 +245,19 @@ func (a *app) downCmd() *cobra.Command {
 			ctx, cancel := a.bounded(c.Context())
 			defer cancel()
 			cl := a.client()
-			if err := cl.Shutdown(ctx); err != nil {
+			st, err := cl.Status(ctx)
+			if err == nil {
+				err = cl.Shutdown(ctx)
+			}
+			if err != nil {
 				return err
 			}
 			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for {
 				if _, err := cl.Status(ctx); err != nil {
-					if p := (*node.Problem)(nil); errors.As(err, &p) && p.Code == node.CodeNoNode {
+					// Only when the process is gone is its ledger closed and its folder free.
+					if p := (*node.Problem)(nil); errors.As(err, &p) && p.Code == node.CodeNoNode && ended(st.PID) {
 						a.say("stopped")
 						return nil
 					}
