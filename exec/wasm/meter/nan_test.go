@@ -116,7 +116,7 @@ func (g *floats) statements(depth int) []ins {
 		case k < 5 || depth == 0:
 			store := map[byte]string{tF32: "f32.store", tF64: "f64.store", tV128: "v128.store"}[typ]
 			g.slot += 16
-			list = join(list, op("i32.const", g.slot), g.expr(typ, 3), op(store, 0))
+			list = join(list, op("i32.const", g.slot), g.expr(typ, g.int(0, 3, "depth")), op(store, 0))
 			g.kinds[g.slot] = typ
 		case k == 5: // twice: what a local holds comes round
 			list = join(list, []ins{{op: "loop", typ: tVoid, body: join(g.statements(depth-1),
@@ -218,5 +218,64 @@ func TestPayloadsSurviveACopy(t *testing.T) {
 		if v, _ := m.Memory().ReadUint64Le(at); v != payload {
 			t.Errorf("at %d: %#x, want %#x", at, v, uint64(payload))
 		}
+	}
+}
+
+// TestEachWayOfSeeingNaN makes 0/0, which is negative on amd64, and looks at its bits in each
+// way there is: they must be those of the canonical NaN.
+func TestEachWayOfSeeingNaN(t *testing.T) {
+	zero := []ins{{op: "f64.const"}}
+	nan := join(zero, zero, op("f64.div"))
+	store := func(value ...[]ins) []ins {
+		return join(op("i32.const", 0), join(value...), op("f64.store", 0))
+	}
+	lanes := func(value ...[]ins) []ins {
+		return join(op("i32.const", 0), join(value...), op("v128.store", 0))
+	}
+	vnan := join(zero, op("f64x2.splat"), zero, op("f64x2.splat"), op("f64x2.div"))
+	set := join(nan, op("local.set", 1))
+	for name, body := range map[string][]ins{
+		"store":             store(nan),
+		"local":             join(set, store(op("local.get", 1))),
+		"tee":               store(nan, op("local.tee", 1)),
+		"copied local":      join(set, op("local.get", 1), op("local.set", 2), store(op("local.get", 2))),
+		"local set later":   {{op: "loop", typ: tVoid, body: join(store(op("local.get", 1)), set, op("local.get", 0), op("i32.const", 1), op("i32.sub"), op("local.tee", 0), op("br_if", 0))}},
+		"select":            store(nan, nan, op("local.get", 0), op("select")),
+		"select with clean": store(nan, zero, op("local.get", 0), op("select")),
+		"block result":      store([]ins{{op: "block", typ: tF64, body: nan}}),
+		"br_if":             store([]ins{{op: "block", typ: tF64, body: join(nan, op("local.get", 0), op("br_if", 0))}}),
+		"br":                store([]ins{{op: "block", typ: tF64, body: join(nan, op("br", 0))}}),
+		"if":                store(op("local.get", 0), []ins{{op: "if", typ: tF64, body: nan, els: zero}}),
+		"reinterpret":       join(op("i32.const", 0), nan, op("i64.reinterpret_f64"), op("i64.store", 0)),
+		"sign by copysign":  store([]ins{{op: "f64.const", f: 1}}, nan, op("f64.copysign"), nan, op("f64.add")),
+		"neg of neg":        store(nan, op("f64.neg"), op("f64.neg")),
+		"neg of abs":        store(nan, op("f64.abs"), op("f64.neg")),
+		"promoted":          store(nan, op("f32.demote_f64"), op("f64.promote_f32")),
+		"min":               store(nan, zero, op("f64.min")),
+		"lanes":             lanes(vnan),
+		"lane":              store(vnan, op("f64x2.extract_lane", 1)),
+		"lane of a local":   join(vnan, op("local.set", 3), store(op("local.get", 3), op("f64x2.extract_lane", 0))),
+		"lanes by pmin":     lanes(vnan, vnan, op("f64x2.pmin")),
+		"lanes bit by bit":  lanes(vnan, op("v128.not"), op("v128.not")),
+		"splat":             lanes(nan, op("f64x2.splat")),
+		"narrower lanes":    lanes(vnan, op("f32x4.demote_f64x2_zero"), op("f64x2.promote_low_f32x4")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := program{fns: []fn{{params: 1, locals: []byte{tF64, tF64, tV128}, body: append(body, op("i32.const", 0)...)}}}
+			out := mustInstrument(t, p.encode(), meter.Options{})
+			for engine, cfg := range engines() {
+				h := newHost(t, cfg)
+				m, err := h.instantiate(t, out)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := m.ExportedFunction("run").Call(context.Background(), 2); err != nil {
+					t.Fatal(err)
+				}
+				if v, _ := m.Memory().ReadUint64Le(0); v != 0x7ff8000000000000 {
+					t.Errorf("%s: %#x", engine, v)
+				}
+			}
+		})
 	}
 }
