@@ -35,6 +35,7 @@ type Settler struct {
 	env  Env
 	j    journal
 	wake chan struct{}
+	wg   sync.WaitGroup
 
 	mu      sync.Mutex             // guards what follows
 	live    map[ledger.Digest]bool // locks of ours whose lease still runs
@@ -56,6 +57,7 @@ func NewSettler(env Env) *Settler {
 
 // Run delivers until ctx ends. It first settles what a crash left open.
 func (s *Settler) Run(ctx context.Context) error {
+	defer s.wg.Wait()
 	tick := time.NewTicker(retryMin)
 	defer tick.Stop()
 	for {
@@ -121,8 +123,11 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 	var errs []error
 	for _, l := range s.env.Book.OpenLocks() {
 		if l.Ours && s.orphaned(l.ID) {
-			if _, err := s.env.Book.Settle(ctx, l.ID); err != nil {
+			raw, err := s.env.Book.Settle(ctx, l.ID)
+			if err != nil {
 				errs = append(errs, fmt.Errorf("settle %s: %w", l.ID.Short(), err))
+			} else if l.Vouched == 0 {
+				s.tellUnused(ctx, ledger.Message{Lock: l.ID, To: l.Payee, Type: ledger.TypeSettle, Entry: raw})
 			}
 		}
 	}
@@ -149,6 +154,20 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// tellUnused lets the payee of a lock that paid nothing close it too. Nothing is owed, so it is
+// said once: who does not hear it closes the lock when it expires.
+func (s *Settler) tellUnused(ctx context.Context, m ledger.Message) {
+	p, err := s.peerOf(m)
+	if err != nil {
+		return // the lock was never sent
+	}
+	s.wg.Go(func() {
+		if err := s.deliver(ctx, p, m); err != nil && !errors.Is(err, errNoAnswer) {
+			s.env.Log.Debug("unused lock", "peer", p, "err", err)
+		}
+	})
 }
 
 func (s *Settler) peerOf(row ledger.Message) (peer.ID, error) {
@@ -187,6 +206,9 @@ func (s *Settler) backoff(p peer.ID, now time.Time) {
 	r.next = now.Add(r.wait)
 }
 
+// errNoAnswer is an empty reply, as a SETTLE of nothing gets.
+var errNoAnswer = errors.New("empty answer")
+
 func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -224,7 +246,7 @@ func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) er
 	case len(reply.Earn) > 0:
 		return s.env.Book.AcknowledgeEarn(ctx, reply.Earn)
 	}
-	return errors.New("empty answer")
+	return errNoAnswer
 }
 
 // settleFor is our SETTLE of the lock that an EARN took a voucher of.

@@ -34,6 +34,7 @@ type jobState struct {
 	Failed   uint64         `cbor:"7,keyasint,omitempty"`
 	Spent    ledger.Credits `cbor:"8,keyasint,omitempty"`
 	Disputes uint64         `cbor:"9,keyasint,omitempty"`
+	Blobs    bool           `cbor:"10,keyasint,omitempty"` // some result has bytes outside the journal
 }
 
 // outcome is one finished unit.
@@ -109,6 +110,19 @@ func (j journal) outcomes(id exec.JobID, yield func(unit uint64, o outcome)) err
 		}
 		yield(binary.BigEndian.Uint64(k[len(prefix):]), o)
 		return true
+	})
+	return errors.Join(err, bad)
+}
+
+// inputs calls yield for the inputs of a job, ascending.
+func (j journal) inputs(id exec.JobID, yield func(exec.Input)) error {
+	var bad error
+	err := j.store.Scan(jobKey('i', id), nil, func(_, v []byte) bool {
+		var in exec.Input
+		if bad = canon.Unmarshal(v, &in); bad == nil {
+			yield(in)
+		}
+		return bad == nil
 	})
 	return errors.Join(err, bad)
 }

@@ -289,8 +289,11 @@ func (l *lease) checkClaim(f frame) error {
 func (l *lease) takeResult(ctx context.Context, x *result) error {
 	l.mu.Lock()
 	commitment, committed := l.commits[x.Unit]
-	mine, late := l.pending[x.Unit], l.late[x.Unit]
-	delete(l.late, x.Unit) // once
+	mine := l.pending[x.Unit]
+	late := !mine && l.late[x.Unit]
+	if late {
+		delete(l.late, x.Unit) // once
+	}
 	l.mu.Unlock()
 	r := l.run
 	if late {
@@ -345,7 +348,7 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 		if err := l.run.req.x.get(ctx, *s.ref, l.peer); err != nil {
 			return err
 		}
-		l.run.pin(s.ref.Hash)
+		l.run.pinResult(s.ref.Hash)
 		b, err := l.run.req.readBlob(*s.ref)
 		if err != nil {
 			return err
@@ -364,7 +367,7 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 		if err := l.run.req.x.get(ctx, f, l.peer); err != nil {
 			return err
 		}
-		l.run.pin(f.Hash)
+		l.run.pinResult(f.Hash)
 	}
 	return nil
 }
@@ -372,7 +375,7 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 // The job's loop calls these; each takes effect with the next frame.
 
 func (l *lease) assign(u uint64) {
-	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true; delete(l.late, u) })
+	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true })
 }
 
 func (l *lease) revealUnit(u uint64) { l.update(func() { l.reveal = append(l.reveal, u) }) }
@@ -461,16 +464,17 @@ func (l *lease) write(ctx context.Context) error {
 // tasks that wait. It reports whether the lease is over.
 func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	l.mu.Lock()
+	if l.ended != nil {
+		l.mu.Unlock()
+		return true, nil // what is not vouched for yet, payLast finds
+	}
 	var f frame
 	tasks := l.tasks
 	f.Reveal, f.Cancel, f.Drop, f.Paid = l.reveal, l.cancel, l.drops, l.paid
 	l.tasks, l.reveal, l.cancel, l.drops, l.paid = nil, nil, nil, nil, nil
 	claim, accepted := l.claim, l.accepted
-	closing, ended := l.closing, l.ended
+	closing := l.closing
 	l.mu.Unlock()
-	if ended != nil {
-		return true, nil
-	}
 	if len(f.Paid) > 0 {
 		// Even when the stream ends meanwhile: the SETTLE pays what is vouched for.
 		if f.Voucher, err = l.run.env.Book.Vouch(context.WithoutCancel(ctx), l.lock, claim, accepted); err != nil {

@@ -76,17 +76,24 @@ func (r *Requester) Resume() error {
 		if err != nil {
 			return err
 		}
-		if s.State != node.JobRunning && s.Done == s.Units && s.Failed == 0 {
+		if s.State != node.JobRunning && s.Done == s.Units && s.Failed == 0 && !s.Blobs {
 			n.prefix, n.job.Done, n.job.Spent, n.job.Disputes = s.Units, s.Done, s.Spent, s.Disputes
 		} else if err := r.j.outcomes(id, func(unit uint64, o outcome) {
 			n.count(unit, o)
+			n.pinOutcome(o)
 			n.farm.Restore(unit)
 		}); err != nil {
 			return err
 		}
 		n.paidOut = n.job.Spent
-		n.pin(m.Program.Hash)
-		if s.State != node.JobRunning {
+		if s.State == node.JobRunning {
+			for _, h := range n.programHashes() {
+				n.pin(h)
+			}
+			if err := r.j.inputs(id, n.pinInput); err != nil {
+				return err
+			}
+		} else {
 			n.job.State, n.job.Ended = s.State, time.UnixMilli(s.Ended)
 			n.stop()
 			close(n.done)
@@ -277,12 +284,7 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 		if err := validInput(in); err != nil {
 			return n.known(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("input of unit %d: %v", unit, err)}
 		}
-		for _, f := range in.Files {
-			n.pin(f.Hash)
-		}
-		if in.StdinFile != nil {
-			n.pin(in.StdinFile.Hash)
-		}
+		n.pinInput(in)
 		op, err := put(unitKey('i', id, unit), in)
 		if err != nil {
 			return n.known(), err

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -66,7 +67,8 @@ type run struct {
 	hireLater bool      // then, at the latest
 	meanFuel  ledger.Fuel
 
-	inputs sync.Mutex // held by whoever adds inputs
+	inputs   sync.Mutex  // held by whoever adds inputs
+	hasBlobs atomic.Bool // some result has bytes outside the journal
 
 	mu      sync.Mutex // guards what follows
 	job     node.Job
@@ -391,7 +393,7 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 			r.members()
 			if err != nil {
 				r.refused(c.peer, err, now)
-			} else {
+			} else if st.banned == "" {
 				st.view.State = "done"
 			}
 			return r.farm.HostLost(farm.HostID(c.peer), now)
@@ -402,6 +404,9 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 // refused notes why a provider does not work for us now, and when to ask again.
 func (r *run) refused(p peer.ID, err error, now time.Time) {
 	st := r.standing[p]
+	if st.banned != "" {
+		return // said already
+	}
 	st.view.State, st.view.Why = "lost", err.Error()
 	var no *Refusal
 	if errors.As(err, &no) {
@@ -637,13 +642,14 @@ func (r *run) finish() {
 			s.State = node.JobDone
 		}
 		s.Ended = time.Now().UnixMilli()
-		s.Done, s.Failed, s.Spent, s.Disputes = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes
+		s.Done, s.Failed, s.Spent, s.Disputes, s.Blobs = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes, r.hasBlobs.Load()
 	}
 	r.mu.Unlock()
 	if s.State != node.JobRunning {
 		if err := r.req.j.saveState(context.WithoutCancel(r.ctx), r.id, s); err != nil {
 			r.log.Error("journal", "err", err)
 		}
+		r.env.Blobs.Unpin("job/" + r.id.String())
 	}
 	r.mu.Lock()
 	r.state = s
@@ -725,4 +731,30 @@ func (r *run) programHashes() []ledger.Digest {
 	return out
 }
 
+// What goes into a job is kept until it ends; what came out, and is too long for the journal, for good.
 func (r *run) pin(h ledger.Digest) { r.env.Blobs.Pin(h, "job/"+r.id.String()) }
+
+func (r *run) pinResult(h ledger.Digest) {
+	r.hasBlobs.Store(true)
+	r.env.Blobs.Pin(h, "result/"+r.id.String())
+}
+
+func (r *run) pinOutcome(o outcome) {
+	for _, f := range o.Result.Result.Files {
+		r.pinResult(f.Hash)
+	}
+	for _, f := range []*exec.File{o.Result.Stdout, o.Result.Stderr} {
+		if f != nil {
+			r.pinResult(f.Hash)
+		}
+	}
+}
+
+func (r *run) pinInput(in exec.Input) {
+	for _, f := range in.Files {
+		r.pin(f.Hash)
+	}
+	if in.StdinFile != nil {
+		r.pin(in.StdinFile.Hash)
+	}
+}
