@@ -244,7 +244,14 @@ func (h *hosting) take(ctx context.Context, f frame) *Refusal {
 func (h *hosting) takeTasks(f frame) *Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.queue)+len(f.Tasks) > h.slots*(queueAhead+2)+len(f.Cancel) {
+	// What is taken back comes first: a unit may come back in the same frame.
+	for _, u := range f.Cancel {
+		h.forget(u)
+	}
+	for _, d := range f.Drop {
+		h.forget(d.Unit) // once shown it stays unpaid: whoever drops results gets no more of them
+	}
+	if len(h.queue)+len(f.Tasks) > h.slots*(queueAhead+2) {
 		return refuse(CodeProtocol, "more than %d tasks waiting", len(h.queue))
 	}
 	for _, t := range f.Tasks {
@@ -260,18 +267,11 @@ func (h *hosting) takeTasks(f frame) *Refusal {
 			h.finished = append(h.finished, r)
 		}
 	}
-	for _, u := range f.Cancel {
-		h.forget(u)
-	}
-	for _, d := range f.Drop {
-		h.forget(d.Unit) // once shown it stays unpaid: whoever drops results gets no more of them
-	}
 	return nil
 }
 
 func (h *hosting) knows(u uint64) bool {
-	_, claimed := h.claimed[u]
-	return claimed || h.running[u] != nil || h.committed[u] != nil ||
+	return h.running[u] != nil || h.committed[u] != nil ||
 		slices.ContainsFunc(h.queue, func(t task) bool { return t.Unit == u })
 }
 
@@ -280,8 +280,10 @@ func (h *hosting) forget(u uint64) {
 	h.queue = slices.DeleteFunc(h.queue, func(t task) bool { return t.Unit == u })
 	if g := h.running[u]; g != nil {
 		g.stop()
+		delete(h.running, u) // it may come again before its guest has gone
 	}
 	delete(h.committed, u)
+	h.finished = slices.DeleteFunc(h.finished, func(r *finished) bool { return r.wire.Unit == u })
 }
 
 func (h *hosting) end(r *Refusal) {
@@ -464,18 +466,21 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 			defer stop()
 			r, f := h.run(unitCtx, t)
 			h.p.ended(h.lease)
-			h.stopped(t.Unit, unitCtx.Err() != nil, r, f)
+			h.stopped(t.Unit, g, unitCtx.Err() != nil, r, f)
 		})
 	}
 }
 
 // stopped files what became of a unit.
-func (h *hosting) stopped(u uint64, cancelled bool, r *finished, f *fault) {
+func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fault) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.running, u)
+	wanted := h.running[u] == g
+	if wanted {
+		delete(h.running, u)
+	}
 	switch {
-	case cancelled: // nobody wants it
+	case cancelled || !wanted:
 	case f != nil:
 		h.out.Faults = append(h.out.Faults, *f)
 	case h.manifest.Verify > 1:

@@ -228,7 +228,7 @@ func TestLeaseEndsAtABrokenRule(t *testing.T) {
 	}{
 		{"a unit twice", frame{Tasks: []task{{Unit: 1}, {Unit: 1}}}, CodeProtocol},
 		{"more tasks than the queue holds", frame{Tasks: many}, CodeProtocol},
-		{"more tasks, excused by drops of nothing", frame{Tasks: many, Drop: make([]drop, 200)}, CodeProtocol},
+		{"more tasks, excused by taking back nothing", frame{Tasks: many, Cancel: make([]uint64, 200), Drop: make([]drop, 200)}, CodeProtocol},
 		{"a voucher that is garbage", frame{Voucher: []byte("garbage"), Paid: []uint64{1}}, CodeRecord},
 	}
 	for _, c := range tests {
@@ -240,6 +240,20 @@ func TestLeaseEndsAtABrokenRule(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A unit that was cancelled may come back in the same frame, while its guest still runs.
+func TestCancelledUnitMayComeBack(t *testing.T) {
+	withProvider(t, lends(2), func(t *testing.T, h *hirer) {
+		s := h.hire()
+		h.send(s, frame{Tasks: []task{{Unit: 1}}})
+		synctest.Wait() // it runs
+		h.send(s, frame{Cancel: []uint64{1}, Drop: []drop{{Unit: 1, Code: CodeLate}}, Tasks: []task{{Unit: 1, Input: exec.Input{Stdin: []byte("again")}}}})
+		if f := h.answer(s); len(f.Results) != 1 || string(f.Results[0].Result.Stdout) != "again" {
+			t.Errorf("%+v, want the result of the second", f)
+		}
+		s.Reset()
+	})
 }
 
 // Bytes that are no frame end a lease; nothing stays behind.

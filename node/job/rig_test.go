@@ -107,19 +107,27 @@ func (e *end) Reset() error            { e.kill(); return nil }
 
 // A hub joins nodes by streams in memory.
 type hub struct {
-	t    *testing.T
-	wg   sync.WaitGroup
-	ctx  context.Context
-	mu   sync.Mutex // guards nets
-	nets map[peer.ID]*link
+	t     *testing.T
+	books []*ledger.Book
+	wg    sync.WaitGroup
+	ctx   context.Context
+	mu    sync.Mutex // guards nets
+	nets  map[peer.ID]*link
 }
 
 // newHub is torn down at the end of the test.
 func newHub(t *testing.T) *hub {
+	t.TempDir() // the first call decides when folders are removed: after all is over
 	h := &hub{t: t, nets: map[peer.ID]*link{}}
 	var cancel func()
 	h.ctx, cancel = context.WithCancel(context.Background())
-	t.Cleanup(func() { cancel(); h.wg.Wait() })
+	t.Cleanup(func() {
+		cancel()
+		h.wg.Wait()
+		for _, b := range h.books {
+			b.Close()
+		}
+	})
 	return h
 }
 
@@ -135,7 +143,7 @@ type link struct {
 
 func (l *link) Self() peer.ID             { return l.self }
 func (l *link) RTT(peer.ID) time.Duration { return time.Millisecond }
-func (l *link) Name(p peer.ID) string     { return p.String()[:8] }
+func (l *link) Name(p peer.ID) string     { return p.String()[46:] }
 
 func (l *link) Handle(id string, limit int, serve func(context.Context, Stream)) {
 	l.mu.Lock()
@@ -250,20 +258,25 @@ func (h *hub) party() *party {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.t.Cleanup(book.Close)
+	h.books = append(h.books, book)
 	p := &party{t: h.t, key: key, link: &link{hub: h, self: id, served: map[string]func(context.Context, Stream){}, limits: map[string]int{}}}
 	if p.binding, err = book.Bind([]byte(id), 1, time.Now().Add(24*time.Hour)); err != nil {
 		h.t.Fatal(err)
 	}
 	p.Env = Env{
 		Net: p.link, Book: book, Store: store, Blobs: shelf{h.t.TempDir()}, Engine: echo{}, Binding: func() []byte { return p.binding },
-		Log: slog.New(slog.DiscardHandler), Emit: func(string, string, string, ...any) {}, Tell: func() {},
+		Log: slog.New(slog.DiscardHandler), Emit: p.say, Tell: func() {},
 	}
 	p.settler, p.x = NewSettler(p.Env), NewExchange(p.link, p.Blobs)
 	h.mu.Lock()
 	h.nets[id] = p.link
 	h.mu.Unlock()
 	return p
+}
+
+// say shows the diary of a test that failed.
+func (p *party) say(level, kind, text string, _ ...any) {
+	p.t.Logf("%s %s: %s %s: %s", time.Now().Format("15:04:05.000"), p.Name(p.self), level, kind, text)
 }
 
 // provide makes the party an honest provider.
