@@ -245,9 +245,6 @@ func TestRevealUnlikeItsCommitmentIsNotPaid(t *testing.T) {
 			}
 			var out frame
 			for _, t := range f.Tasks {
-				if t.Unit != l.tasks[0].Unit {
-					continue // its first is enough
-				}
 				out.Commits = append(out.Commits, commit{Unit: t.Unit, Hash: farm.Commitment(c.Book.Network(), l.lock.ID, t.Unit, c.Book.Account(), farm.Nonce{}, ledger.Digest{1}, unitFuel)})
 			}
 			for _, u := range f.Reveal {
@@ -315,4 +312,23 @@ func TestHonestHandIsPaid(t *testing.T) {
 				t.Errorf("earned %s for %d units, the job spent %s", earned, p.Done, j.Spent)
 			}
 		})
+}
+
+// A cheat that has committed and then never shows its result.
+func TestCommitmentNeverRevealedIsReplaced(t *testing.T) {
+	runAgainst(t, 2, 2, func(c *cheat, s Stream, l *cheatedLease) {
+		for {
+			f, ok := l.next(s)
+			if !ok {
+				return
+			}
+			out := frame{}
+			for _, t := range f.Tasks {
+				out.Commits = append(out.Commits, commit{Unit: t.Unit, Hash: ledger.Digest{1}})
+			}
+			if writeFrame(s, out) != nil {
+				return
+			}
+		}
+	}, unpaid(""))
 }

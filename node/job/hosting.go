@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -42,19 +43,22 @@ type hosting struct {
 	data     []exec.Mount
 	ready    chan struct{} // closed when program and data are here
 
+	risked atomic.Int32 // units at work or unpaid, for other leases of the payer to see
+
 	mu        sync.Mutex // guards what follows
 	wake      chan struct{}
-	queue     []task                    // waiting, lowest unit first
-	running   map[uint64]*guest         // in the engine
-	committed map[uint64]*finished      // hidden until all replicas have committed
-	claimed   map[uint64]ledger.Credits // shown and claimed, not yet paid
-	paidSum   ledger.Credits            // of these, paid for
-	claimSum  ledger.Credits            // over all claims of this lease
-	window    int                       // unpaid units allowed
-	out       frame                     // what the writer sends next
-	finished  []*finished               // results to claim and send next
-	ended     *Refusal                  // set once
-	spare     []string                  // empty folders for units
+	queue     []task               // waiting, lowest unit first
+	running   map[uint64]*guest    // in the engine
+	committed map[uint64]*finished // hidden until all replicas have committed
+	asked     []*finished          // of these, to be shown as soon as the window allows
+	claimed   map[uint64]shownUnit // shown and claimed, not yet paid
+	paidSum   ledger.Credits       // of these, paid for
+	claimSum  ledger.Credits       // over all claims of this lease
+	window    int                  // unpaid units allowed
+	out       frame                // what the writer sends next
+	finished  []*finished          // results to claim and send next
+	ended     *Refusal             // set once
+	spare     []string             // empty folders for units
 	cancel    context.CancelFunc
 }
 
@@ -68,7 +72,20 @@ type finished struct {
 	wire result
 	fuel ledger.Fuel
 	cost ledger.Credits
+	at   time.Time // of its commitment
 }
+
+// shownUnit is a unit that was claimed and is not paid.
+type shownUnit struct {
+	cost ledger.Credits
+	at   time.Time
+}
+
+// Bounds of work that nobody has paid for yet, besides the window.
+const (
+	patience  = 20 * time.Second // a vote among hosts that do not wait for each other is over by then
+	maxHidden = 64               // results committed to and not asked for
+)
 
 // allowed is how many unpaid units this payer has earned by paying.
 func (h *hosting) allowed() int {
@@ -85,7 +102,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
 		wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
-		claimed: map[uint64]ledger.Credits{},
+		claimed: map[uint64]shownUnit{},
 		out:     frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
 	}
 	h.window = h.allowed()
@@ -264,7 +281,9 @@ func (h *hosting) takeTasks(f frame) *Refusal {
 	for _, u := range f.Reveal {
 		if r := h.committed[u]; r != nil {
 			delete(h.committed, u)
-			h.finished = append(h.finished, r)
+			// Lowest first, as everywhere: hosts that show in one order do not wait for each other.
+			i, _ := slices.BinarySearchFunc(h.asked, u, func(r *finished, u uint64) int { return cmp.Compare(r.wire.Unit, u) })
+			h.asked = slices.Insert(h.asked, i, r)
 		}
 	}
 	return nil
@@ -283,7 +302,9 @@ func (h *hosting) forget(u uint64) {
 		delete(h.running, u) // it may come again before its guest has gone
 	}
 	delete(h.committed, u)
-	h.finished = slices.DeleteFunc(h.finished, func(r *finished) bool { return r.wire.Unit == u })
+	ofUnit := func(r *finished) bool { return r.wire.Unit == u }
+	h.asked = slices.DeleteFunc(h.asked, ofUnit)
+	h.finished = slices.DeleteFunc(h.finished, ofUnit)
 }
 
 func (h *hosting) end(r *Refusal) {
@@ -315,10 +336,14 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 			if h.p.expired(h.lease, h.waiting()) {
 				h.end(refuse(CodeIdle, ""))
 			}
+			if time.Now().After(h.lock.Expiry) {
+				h.end(refuse(CodeCredit, "the LOCK has expired"))
+			}
 			if err := h.s.WriteFrame(emptyFrame); err != nil {
 				return err
 			}
 		}
+		h.show(time.Now())
 		if err := h.flush(ctx); err != nil {
 			return err
 		}
@@ -330,7 +355,7 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 func (h *hosting) waiting() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.queue)+len(h.committed)+len(h.claimed)+len(h.finished) > 0
+	return len(h.queue)+len(h.committed)+len(h.asked)+len(h.claimed)+len(h.finished) > 0
 }
 
 // flush claims finished units and sends all that waits.
@@ -398,13 +423,14 @@ func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range paid {
-		h.paidSum += h.claimed[u]
+		h.paidSum += h.claimed[u].cost
 		delete(h.claimed, u)
 	}
 	if h.paidSum > v.Amount {
 		return refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
 	}
 	h.window = h.allowed()
+	h.note()
 	h.p.env.Tell()
 	return nil
 }
@@ -424,11 +450,61 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 	defer h.mu.Unlock()
 	for _, r := range batch {
 		f.Results = append(f.Results, r.wire)
-		h.claimed[r.wire.Unit] = r.cost
+		h.claimed[r.wire.Unit] = shownUnit{r.cost, time.Now()}
 		h.claimSum += r.cost
 		h.p.count(r.fuel)
 	}
 	return nil
+}
+
+// note keeps what other leases of the payer need to know of this one; mu is held.
+func (h *hosting) note() {
+	n := len(h.finished) + len(h.claimed)
+	if h.manifest.Verify == 1 {
+		n += len(h.running)
+	}
+	h.risked.Store(int32(n))
+}
+
+// mayRun reports whether one more unit may be computed without pay; mu is held. Without voting
+// whatever runs will be shown, so all of it counts towards the window. Hidden results are
+// worthless to the payer and have a bound of their own, which holds for what is fresh: older ones
+// wait for replicas of other hosts, which may wait for ours.
+func (h *hosting) mayRun(now time.Time) bool {
+	if h.manifest.Verify == 1 {
+		return len(h.running)+len(h.finished)+len(h.claimed)+h.p.risk(h) < h.window
+	}
+	hidden := len(h.running)
+	for _, r := range h.committed {
+		if now.Sub(r.at) < patience {
+			hidden++
+		}
+	}
+	return hidden < h.window+2*h.slots && len(h.committed)+len(h.asked) < maxHidden
+}
+
+// show lets out results that the requester asked for, as far as the window goes: what is shown and
+// unpaid, on all leases of the payer, is what a requester who vanishes gets for nothing.
+//
+// A result that stays undecided for longer than patience waits for a replica elsewhere, whose
+// host may wait for us; then as much again is shown, or both would wait for ever.
+func (h *hosting) show(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fresh, stale := len(h.finished)+h.p.risk(h), 0
+	for _, c := range h.claimed {
+		if now.Sub(c.at) < patience {
+			fresh++
+		} else {
+			stale++
+		}
+	}
+	for len(h.asked) > 0 && fresh < h.window && fresh+stale < 2*h.window {
+		h.finished = append(h.finished, h.asked[0])
+		h.asked = h.asked[1:]
+		fresh++
+	}
+	h.note()
 }
 
 // pump starts waiting units while slots, the unpaid window, the LOCK and the owner allow.
@@ -443,12 +519,8 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil &&
-		// What is shown and unpaid is the risk of a requester who vanishes; hidden results are
-		// worthless to it, so they have a bound of their own, without which two hosts could
-		// wait for each other's replicas.
-		len(h.running)+len(h.finished)+len(h.claimed) < h.window && len(h.committed) < h.window+2*h.slots {
-		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+1) > h.lock.Amount {
+	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(time.Now()) {
+		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.lock.Amount {
 			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: "the LOCK is used up"})
 			h.queue = h.queue[1:]
 			h.signal()
@@ -462,6 +534,7 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 		unitCtx, stop := context.WithCancel(ctx)
 		g := &guest{started: time.Now(), stop: stop}
 		h.running[t.Unit] = g
+		h.note()
 		wg.Go(func() {
 			defer stop()
 			r, f := h.run(unitCtx, t)
@@ -484,11 +557,13 @@ func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fa
 	case f != nil:
 		h.out.Faults = append(h.out.Faults, *f)
 	case h.manifest.Verify > 1:
+		r.at = time.Now()
 		h.committed[u] = r
 		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r)})
 	default:
 		h.finished = append(h.finished, r)
 	}
+	h.note()
 	h.signal()
 	h.p.env.Tell()
 }

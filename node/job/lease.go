@@ -20,6 +20,15 @@ import (
 // another, so long jobs settle, and grow trust, step by step.
 const lockLife = 10 * time.Minute
 
+const (
+	// revealTime is how long a provider may take to show a result that it has: it lies there.
+	// It is shorter than patience, so that who hides results is gone before others risk more.
+	revealTime = 8 * time.Second
+
+	// stallTime is added to a unit's wall time before a provider that brings nothing forth is given up.
+	stallTime = 15 * time.Second
+)
+
 // A lease is one stream of a job to a provider, as the requester sees it. A writer and a
 // reader goroutine serve it; the job's loop talks to it through the methods below.
 type lease struct {
@@ -48,10 +57,13 @@ type lease struct {
 	claim     []byte         // the newest, verified against what was received
 	sums      claimSums
 	commits   map[uint64]ledger.Digest
-	pending   map[uint64]bool // assigned and not ended
-	undecided map[uint64]bool // of these, the results are here
-	late      map[uint64]bool // cancelled; a result may be on its way
+	pending   map[uint64]bool      // assigned and not ended
+	undecided map[uint64]bool      // of these, the results are here
+	late      map[uint64]bool      // cancelled; a result may be on its way
+	asked     map[uint64]time.Time // committed to, and to be shown since
+	progress  time.Time            // of the last commit, result or fault, or of the first task after
 	closing   bool
+	gone      bool // settled with what was accepted by then
 	ended     *Refusal
 	revokes   []func()
 }
@@ -72,7 +84,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l := &lease{
 		run: r, peer: c.peer, account: c.account, name: c.name, price: c.price, amount: amount, worst: worst,
 		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
-		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{},
+		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]time.Time{},
 	}
 	dial, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -183,6 +195,7 @@ func (l *lease) payLast() {
 	for {
 		l.mu.Lock()
 		waiting, paid, claim, accepted := len(l.undecided), len(l.paid), l.claim, l.accepted
+		l.gone = waiting == 0 || l.run.req.ctx.Err() != nil
 		l.mu.Unlock()
 		if waiting == 0 || l.run.req.ctx.Err() != nil {
 			if paid > 0 {
@@ -234,6 +247,7 @@ func (l *lease) take(ctx context.Context, f frame) error {
 		mine := l.pending[c.Unit]
 		if mine {
 			l.commits[c.Unit] = c.Hash
+			l.progress = time.Now()
 		}
 		l.mu.Unlock()
 		if mine {
@@ -242,6 +256,7 @@ func (l *lease) take(ctx context.Context, f frame) error {
 	}
 	for _, x := range f.Faults {
 		l.forget(x.Unit)
+		l.update(func() { l.progress = time.Now() })
 		why := (&Refusal{Code: x.Code, Text: clip(x.Text)}).Error()
 		r.post(func(now time.Time) []farm.Action { return r.farm.HostFault(farm.HostID(l.peer), x.Unit, why, now) })
 	}
@@ -322,7 +337,11 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 	}
 	v := farm.Vote{Digest: x.Digest, Fuel: x.Result.Fuel, Status: x.Result.Status, OK: x.Result.OK()}
 	res := *x
-	l.update(func() { l.undecided[x.Unit] = true })
+	l.update(func() {
+		l.undecided[x.Unit] = true
+		delete(l.asked, x.Unit)
+		l.progress = time.Now()
+	})
 	r.post(func(now time.Time) []farm.Action {
 		r.keep(l, &res)
 		return r.farm.Revealed(farm.HostID(l.peer), res.Unit, v, now)
@@ -375,18 +394,30 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 // The job's loop calls these; each takes effect with the next frame.
 
 func (l *lease) assign(u uint64) {
-	l.update(func() { l.tasks = append(l.tasks, u); l.pending[u] = true })
+	l.update(func() {
+		if l.computing() == 0 {
+			l.progress = time.Now()
+		}
+		l.tasks = append(l.tasks, u)
+		l.pending[u] = true
+	})
 }
 
-func (l *lease) revealUnit(u uint64) { l.update(func() { l.reveal = append(l.reveal, u) }) }
+func (l *lease) revealUnit(u uint64) {
+	l.update(func() { l.reveal = append(l.reveal, u); l.asked[u] = time.Now() })
+}
 
-// accept pays for a unit whose result is durable.
-func (l *lease) accept(u uint64, cost ledger.Credits) {
+// accept pays for a unit whose result is durable; it reports false when the lease is settled already.
+func (l *lease) accept(u uint64, cost ledger.Credits) (paid bool) {
 	l.update(func() {
-		l.accepted += cost
-		l.paid = append(l.paid, u)
+		if paid = !l.gone; paid {
+			l.accepted += cost
+			l.paid = append(l.paid, u)
+			l.progress = time.Now()
+		}
 		l.done(u)
 	})
+	return paid
 }
 
 // refuse tells the provider that a unit it showed is not paid.
@@ -417,12 +448,38 @@ func (l *lease) end(why *Refusal) {
 	})
 }
 
+// computing is how many units the provider has not come to a result of; mu is held.
+func (l *lease) computing() (n int) {
+	for u := range l.pending {
+		if _, committed := l.commits[u]; !committed && !l.undecided[u] {
+			n++
+		}
+	}
+	return n
+}
+
+// overdue reports a result that was committed to and is not shown (hides), and a provider
+// that computes but brings nothing forth any more, or beyond its LOCK (stuck).
+func (l *lease) overdue(now time.Time) (unit uint64, hides, stuck bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for u, since := range l.asked {
+		// While we owe it a result it may hold others back.
+		if len(l.undecided)+len(l.paid) == 0 && now.Sub(since) > revealTime && now.Sub(l.progress) > revealTime {
+			return u, true, false
+		}
+	}
+	most := time.Duration(l.run.m.Limits.WallMs)*time.Millisecond + stallTime
+	return 0, false, len(l.pending) > 0 && now.After(l.expiry) || l.computing() > 0 && now.Sub(l.progress) > most
+}
+
 func (l *lease) forget(u uint64) { l.update(func() { l.done(u) }) }
 
 func (l *lease) done(u uint64) {
 	delete(l.pending, u)
 	delete(l.undecided, u)
 	delete(l.commits, u)
+	delete(l.asked, u)
 }
 
 func (l *lease) busy() int {

@@ -3,6 +3,8 @@ package job
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,9 +75,10 @@ func (p *Provider) Counters() Counters {
 // Guests lists the units running now.
 func (p *Provider) Guests() []node.Guest {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	leases := slices.Collect(maps.Keys(p.leases)) // a hosting's lock is taken before ours, never after
+	p.mu.Unlock()
 	var out []node.Guest
-	for h := range p.leases {
+	for _, h := range leases {
 		h.mu.Lock()
 		for u, r := range h.running {
 			out = append(out, node.Guest{Job: h.job, Name: h.manifest.Name, Unit: u, For: h.manifest.Account, Started: r.started})
@@ -229,6 +232,18 @@ func (p *Provider) release(h *hosting) {
 	delete(p.leases, h)
 	p.mu.Unlock()
 	p.unreserve(h.lease)
+}
+
+// risk is how many units of a payer are at work or unpaid on other leases than h.
+func (p *Provider) risk(h *hosting) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for o := range p.leases {
+		if o != h && o.lock.Payer == h.lock.Payer {
+			n += int(o.risked.Load())
+		}
+	}
+	return n
 }
 
 // begin counts a unit that starts; it reports false when the lease has expired.

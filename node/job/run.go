@@ -204,6 +204,12 @@ func (r *run) tend(now time.Time) {
 		if slots == 0 && l.busy() == 0 {
 			l.close()
 		}
+		switch unit, hides, stuck := l.overdue(now); {
+		case hides: // others have shown theirs meanwhile: it may not choose now
+			r.perform(r.farm.Mismatch(farm.HostID(p), unit, now))
+		case stuck:
+			l.end(refuse(CodeDeadline, "brought nothing forth for the time of a unit"))
+		}
 	}
 	if !r.over {
 		r.hire(now)
@@ -513,10 +519,16 @@ func (r *run) accept(a farm.Accept) {
 // done, and a provider left unpaid would rightly trust us less.
 func (r *run) payLate(l *lease, x *result) {
 	cost, _ := l.price.Cost(x.Result.Fuel) // checked with the claim
-	l.accept(x.Unit, cost)
+	if l.accept(x.Unit, cost) {
+		r.unpay(-cost)
+	}
+}
+
+// unpay takes back what was counted as spent on a lease that had been settled before.
+func (r *run) unpay(cost ledger.Credits) {
 	r.mu.Lock()
-	r.job.Spent += cost
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	r.job.Spent -= cost
 }
 
 func (r *run) fail(a farm.Fail) {
@@ -576,7 +588,9 @@ func (r *run) journal() {
 		}
 		for _, s := range batch {
 			for _, p := range s.pays {
-				p.lease.accept(s.unit, p.cost)
+				if !p.lease.accept(s.unit, p.cost) {
+					r.unpay(p.cost)
+				}
 			}
 		}
 		r.noteEnded(batch)
