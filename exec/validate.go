@@ -96,6 +96,20 @@ func ValidName(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' || r == ':' })
 }
 
+// MaxArgBytes bounds the arguments of one unit, expanded.
+const MaxArgBytes = 1 << 20
+
+// CheckArgs says whether ExpandArgs would stay within MaxArgBytes, without doing it.
+func CheckArgs(args []string, text string) error {
+	n := 0
+	for _, a := range args {
+		if n += len(a) + strings.Count(a, "{}")*len(text); n > MaxArgBytes {
+			return fmt.Errorf("the arguments of a unit come to more than %d bytes: pass the input on stdin instead", MaxArgBytes)
+		}
+	}
+	return nil
+}
+
 // ExpandArgs replaces "{}" in the job's arguments by the unit's text.
 func ExpandArgs(args []string, text string) []string {
 	out := make([]string, len(args))

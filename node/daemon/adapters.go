@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -24,7 +25,7 @@ import (
 
 // network is p2p.Node as job.Network.
 type network struct {
-	binding []byte // our NodeBinding
+	binding atomic.Pointer[[]byte] // our NodeBinding
 	p2p     *p2p.Node
 
 	mu    sync.Mutex // guards names, which outlive connections
@@ -76,7 +77,7 @@ func (b bazaar) Offers() []market.Offer { return b.d.market.Directory().Snapshot
 
 func (b bazaar) Advertise(id exec.JobID, m exec.Manifest, waiting uint64) {
 	ad := market.Advert{Job: id, Kind: m.Kind, Engine: m.Engine, Need: m.Need, Ceiling: m.Ceiling, Memory: m.Limits.Memory, Waiting: waiting}
-	ad.Name, ad.Account, ad.Binding = b.d.cfg.Name, b.d.book.Account(), b.d.net.binding
+	ad.Name, ad.Account, ad.Binding = b.d.cfg.Name, b.d.book.Account(), b.d.binding()
 	if err := b.d.market.Advertise(ad); err != nil {
 		b.d.log.Warn("advertise job", "job", id.Short(), "err", err)
 	}
@@ -118,7 +119,10 @@ func (g groups) Lead(id exec.JobID) (job.Group, error) {
 	return &group{Group: in, g: g, raw: raw}, nil
 }
 
-func (g groups) Join(requester peer.ID, membership []byte) (job.Group, error) {
+func (g groups) Join(requester peer.ID, id exec.JobID, membership []byte) (job.Group, error) {
+	if m, err := p2p.ParseMembership(membership, requester); err != nil || m.Job != id {
+		return nil, errors.Join(err, p2p.ErrMembership) // of another job: its group is not this requester's to open
+	}
 	in, err := g.p2p.JoinGroup(requester, membership)
 	if err != nil {
 		return nil, err

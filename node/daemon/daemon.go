@@ -26,7 +26,7 @@ import (
 	"github.com/personal-power-plant/p3/node/p2p"
 )
 
-// bindingLife is how long a NodeBinding stands; it is renewed at every start.
+// bindingLife is how long a NodeBinding stands; it is renewed at every start and after half of it.
 const bindingLife = 90 * 24 * time.Hour
 
 // A Daemon is a running node. It implements localapi.Backend.
@@ -48,6 +48,7 @@ type Daemon struct {
 	settler   *job.Settler
 	host      *hostState
 	diary     *diary
+	bound     time.Time // of the last binding; owned by the start, then by hostState.run
 
 	stopping chan struct{}
 	stopOnce sync.Once
@@ -191,12 +192,36 @@ func (d *Daemon) openExec() (err error) {
 
 func (d *Daemon) tempDir() string { return filepath.Join(d.cfg.Dir, "tmp") }
 
+// bind joins our node key to our account anew.
+func (d *Daemon) bind(id peer.ID) ([]byte, error) {
+	now := time.Now()
+	d.bound = now
+	return d.book.Bind([]byte(id), uint64(now.UnixMilli()), now.Add(bindingLife))
+}
+
+// binding is our NodeBinding in force.
+func (d *Daemon) binding() []byte { return *d.net.binding.Load() }
+
+// renewBinding signs a new one in time, so that a node can stay up for years.
+func (d *Daemon) renewBinding(now time.Time) {
+	if now.Sub(d.bound) < bindingLife/2 {
+		return
+	}
+	b, err := d.bind(d.p2p.ID())
+	if err != nil {
+		d.log.Error("renew binding", "err", err)
+		return
+	}
+	d.net.binding.Store(&b)
+	d.p2p.SetBinding(b)
+}
+
 func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 	id, err := peer.IDFromPrivateKey(k.node)
 	if err != nil {
 		return err
 	}
-	binding, err := d.book.Bind([]byte(id), uint64(time.Now().UnixMilli()), time.Now().Add(bindingLife))
+	binding, err := d.bind(id)
 	if err != nil {
 		return err
 	}
@@ -237,7 +262,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 		}
 	}
 	d.net = &network{p2p: d.p2p, names: map[peer.ID]string{}}
-	d.net.binding = binding
+	d.net.binding.Store(&binding)
 	d.market, err = dht.New(dht.Config{
 		Host: d.p2p.Host(), Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Key: k.node, Network: d.book.Network(), Prefix: p2p.Prefix(d.book.Network()), Log: d.log,
 	})
@@ -247,7 +272,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 func (d *Daemon) openJobs(run context.Context, k keys) error {
 	env := job.Env{
 		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine,
-		Binding: func() []byte { return d.net.binding }, Log: d.log, Emit: d.emit, Tell: d.diary.touch,
+		Binding: d.binding, Log: d.log, Emit: d.emit, Tell: d.diary.touch,
 	}
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)

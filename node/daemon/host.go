@@ -108,12 +108,13 @@ func (h *hostState) run(ctx context.Context) {
 	var loadAt time.Time
 	for {
 		h.measure(ctx)
+		h.d.renewBinding(time.Now())
 		p := h.policy()
 		switch {
 		case p.Accepts:
 			o := market.Offer{Capacity: p.Capacity, Price: p.Price, FreeSlots: max(0, p.Capacity.Slots-h.d.provider.Counters().Busy), Policy: p.Why}
 			o.Name, o.Account, o.Network = h.d.cfg.Name, h.d.book.Account(), h.d.book.Network()
-			o.Binding = h.d.net.binding
+			o.Binding = h.d.binding()
 			if !published || !o.Same(shown) {
 				if err := h.d.market.Publish(o); err != nil {
 					h.d.log.Warn("publish offer", "err", err)

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,12 @@ const blobFrame = blobChunk + 64
 // blobStall is how long a transfer may stand still before it is given up.
 const blobStall = 15 * time.Second
 
+// slowest is the least rate of a transfer, in bytes a second.
+const slowest = 16 << 10
+
+// maxForeign bounds how many blobs are remembered as shown by peers.
+const maxForeign = 1 << 16
+
 type blobRequest struct {
 	Hash ledger.Digest `cbor:"1,keyasint"`
 }
@@ -45,6 +52,7 @@ type Exchange struct {
 	shared   map[peer.ID]map[ledger.Digest]int
 	groups   map[*groupShare]struct{}
 	fetching map[ledger.Digest]*fetch
+	foreign  map[ledger.Digest]bool // came from a peer: no secret of this node
 }
 
 type fetch struct {
@@ -54,7 +62,7 @@ type fetch struct {
 
 // NewExchange serves the blob protocol on net.
 func NewExchange(net Network, blobs Blobs) *Exchange {
-	x := &Exchange{net: net, blobs: blobs, shared: map[peer.ID]map[ledger.Digest]int{}, groups: map[*groupShare]struct{}{}, fetching: map[ledger.Digest]*fetch{}}
+	x := &Exchange{net: net, blobs: blobs, shared: map[peer.ID]map[ledger.Digest]int{}, groups: map[*groupShare]struct{}{}, fetching: map[ledger.Digest]*fetch{}, foreign: map[ledger.Digest]bool{}}
 	net.Handle(BlobProtocol, blobFrame, x.serve)
 	return x
 }
@@ -180,10 +188,63 @@ func (x *Exchange) get(ctx context.Context, f exec.File, from ...peer.ID) error 
 					return err
 				}
 			}
+		case <-time.After(blobStall): // whoever drips it must not hold up others
+			return x.fetchAny(ctx, f, from)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// getFor is get on behalf of a stranger's program: what this node has for itself or for others is
+// used only once one of from has shown that it has it too, or naming a hash would be reading.
+func (x *Exchange) getFor(ctx context.Context, f exec.File, from ...peer.ID) error {
+	had := x.blobs.Has(f.Hash)
+	if err := x.get(ctx, f, from...); err != nil {
+		return err
+	}
+	if had && !x.isForeign(f.Hash) {
+		if err := x.prove(ctx, f, from); err != nil {
+			return err
+		}
+	}
+	x.markForeign(f.Hash)
+	return nil
+}
+
+func (x *Exchange) isForeign(h ledger.Digest) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.foreign[h]
+}
+
+func (x *Exchange) markForeign(h ledger.Digest) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.foreign) >= maxForeign {
+		clear(x.foreign) // they prove it once more
+	}
+	x.foreign[h] = true
+}
+
+// prove has one of the peers send a blob that is here, and compares.
+func (x *Exchange) prove(ctx context.Context, f exec.File, from []peer.ID) error {
+	for _, p := range from {
+		if p == x.net.Self() {
+			continue
+		}
+		err := x.transfer(ctx, f, p, func(r io.Reader) error {
+			h := sha256.New()
+			if n, err := io.Copy(h, r); err != nil || n != f.Size || ledger.Digest(h.Sum(nil)) != f.Hash {
+				return errNoBlob
+			}
+			return nil
+		})
+		if err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("blob %s: %w", f.Hash.Short(), errNoBlob)
 }
 
 func (x *Exchange) fetchAny(ctx context.Context, f exec.File, from []peer.ID) error {
@@ -205,6 +266,14 @@ func (x *Exchange) fetchAny(ctx context.Context, f exec.File, from []peer.ID) er
 }
 
 func (x *Exchange) fetch(ctx context.Context, f exec.File, p peer.ID) error {
+	return x.transfer(ctx, f, p, func(r io.Reader) error { return x.blobs.Receive(f, "", r) })
+}
+
+// transfer hands the bytes of a blob of p to take.
+func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, take func(io.Reader) error) error {
+	// Slower than this is as good as not at all, and holds a lease.
+	ctx, done := context.WithTimeout(ctx, blobStall+time.Duration(f.Size/slowest)*time.Second)
+	defer done()
 	dial, cancel := context.WithTimeout(ctx, blobStall)
 	s, err := x.net.Open(dial, p, BlobProtocol, blobFrame)
 	cancel()
@@ -236,7 +305,7 @@ func (x *Exchange) fetch(ctx context.Context, f exec.File, p peer.ID) error {
 	case head.Size != f.Size:
 		return fmt.Errorf("peer has %d bytes, the job says %d", head.Size, f.Size)
 	}
-	return x.blobs.Receive(f, "", io.LimitReader(r, f.Size))
+	return take(io.LimitReader(r, f.Size))
 }
 
 // A frameReader reads a run of frames as one stream of bytes; each frame must come within blobStall.

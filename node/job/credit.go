@@ -27,6 +27,8 @@ const creditFrameMax = 4 << 10
 const (
 	retryMin = time.Second
 	retryMax = time.Minute
+
+	maxDialling = 16 // peers at a time
 )
 
 // A Settler brings signed records to their counterparties until they are acknowledged, and
@@ -37,10 +39,11 @@ type Settler struct {
 	wake chan struct{}
 	wg   sync.WaitGroup
 
-	mu      sync.Mutex             // guards what follows
-	live    map[ledger.Digest]bool // locks of ours whose lease still runs
-	locking int                    // locks on their way into live
-	retry   map[peer.ID]*retryState
+	mu       sync.Mutex             // guards what follows
+	live     map[ledger.Digest]bool // locks of ours whose lease still runs
+	locking  int                    // locks on their way into live
+	retry    map[peer.ID]*retryState
+	dialling map[peer.ID]time.Time // by the sweep of that time
 }
 
 type retryState struct {
@@ -50,7 +53,7 @@ type retryState struct {
 
 // NewSettler serves the credit protocol on env.Net.
 func NewSettler(env Env) *Settler {
-	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}}
+	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}, dialling: map[peer.ID]time.Time{}}
 	env.Net.Handle(CreditProtocol, creditFrameMax, s.serve)
 	return s
 }
@@ -82,6 +85,11 @@ func (s *Settler) Kick(p peer.ID) {
 		delete(s.retry, p)
 	}
 	s.mu.Unlock()
+	s.poke()
+}
+
+// poke makes Run look now.
+func (s *Settler) poke() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -106,7 +114,7 @@ func (s *Settler) lock(ctx context.Context, r ledger.LockRequest) (ledger.Signed
 		s.mu.Lock()
 		delete(s.live, lock.Digest)
 		s.mu.Unlock()
-		s.Kick("")
+		s.poke()
 	}), nil
 }
 
@@ -138,20 +146,14 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	byPeer := map[peer.ID][]ledger.Message{}
 	for _, row := range rows {
-		if ctx.Err() != nil {
-			break
+		if p, err := s.peerOf(row); err == nil && s.claim(p, now) {
+			byPeer[p] = append(byPeer[p], row)
 		}
-		p, err := s.peerOf(row)
-		if err != nil || !s.due(p, now) {
-			continue
-		}
-		if err := s.deliver(ctx, p, row); err != nil {
-			errs = append(errs, fmt.Errorf("deliver to %s: %w", s.env.Net.Name(p), err))
-			s.backoff(p, now)
-		} else {
-			s.env.Tell()
-		}
+	}
+	for p, rows := range byPeer { // a peer that hangs delays nobody else
+		s.wg.Go(func() { s.deliverAll(ctx, p, rows) })
 	}
 	return errors.Join(errs...)
 }
@@ -187,11 +189,37 @@ func (s *Settler) remember(ctx context.Context, lock ledger.Digest, h holder) er
 	return s.env.Store.Commit(ctx, op)
 }
 
-func (s *Settler) due(p peer.ID, now time.Time) bool {
+// claim reports whether p is to be dialled now, and keeps others from doing it as well. Rows of
+// one sweep go together.
+func (s *Settler) claim(p peer.ID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.retry[p]
-	return r == nil || !now.Before(r.next)
+	if at, busy := s.dialling[p]; busy {
+		return at.Equal(now)
+	}
+	if r := s.retry[p]; r != nil && now.Before(r.next) || len(s.dialling) >= maxDialling {
+		return false
+	}
+	s.dialling[p] = now
+	return true
+}
+
+// deliverAll brings a peer its records, until one fails.
+func (s *Settler) deliverAll(ctx context.Context, p peer.ID, rows []ledger.Message) {
+	for _, row := range rows {
+		if err := s.deliver(ctx, p, row); err != nil {
+			if ctx.Err() == nil {
+				s.env.Log.Debug("settling", "peer", p, "err", err)
+			}
+			s.backoff(p, time.Now())
+			break
+		}
+		s.env.Tell()
+	}
+	s.mu.Lock()
+	delete(s.dialling, p)
+	s.mu.Unlock()
+	s.poke() // what came meanwhile
 }
 
 func (s *Settler) backoff(p peer.ID, now time.Time) {

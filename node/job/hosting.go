@@ -36,6 +36,7 @@ type hosting struct {
 	price    ledger.Price
 	worst    ledger.Credits // what one unit may cost at most
 	lease    *market.Lease
+	since    time.Time // when it was granted
 	slots    int
 	owner    string // under which blobs are pinned
 	member   []byte
@@ -83,8 +84,9 @@ type shownUnit struct {
 
 // Bounds of work that nobody has paid for yet, besides the window.
 const (
-	patience  = 20 * time.Second // a vote among hosts that do not wait for each other is over by then
-	maxHidden = 64               // results committed to and not asked for
+	patience   = 20 * time.Second // a vote among hosts that do not wait for each other is over by then
+	enoughTime = time.Minute      // for votes, payment and the first program to arrive
+	maxHidden  = 64               // results committed to and not asked for
 )
 
 // allowed is how many unpaid units this payer has earned by paying.
@@ -101,7 +103,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 	h := &hosting{
 		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
-		wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
+		since: time.Now(), wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
 		claimed: map[uint64]shownUnit{},
 		out:     frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
 	}
@@ -139,16 +141,27 @@ func (h *hosting) serve(ctx context.Context) {
 		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
 }
 
+// noGroup stands for a group that could not be joined.
+type noGroup struct{ Group }
+
+func (noGroup) Has(peer.ID) bool   { return false }
+func (noGroup) Members() []peer.ID { return nil }
+func (noGroup) Leave()             {}
+func (noGroup) Next(ctx context.Context) (Message, error) {
+	<-ctx.Done()
+	return Message{}, ctx.Err()
+}
+
 // fetchProgram gets what every unit needs, from a fellow member first, then from the requester,
 // and offers it to the members in turn.
 func (h *hosting) fetchProgram(ctx context.Context) {
 	from := []peer.ID{h.s.Peer()}
 	files := append([]exec.File{h.manifest.Program}, h.manifest.Data...)
 	if g := h.p.env.Groups; g != nil && len(h.member) > 0 {
-		group, err := g.Join(h.s.Peer(), h.member)
-		if err != nil {
-			h.end(refuse(CodeRecord, "membership: %v", err))
-			return
+		group, err := g.Join(h.s.Peer(), h.job, h.member)
+		if err != nil { // the requester itself has everything too
+			h.p.env.Log.Warn("job group", "job", h.job.Short(), "err", err)
+			group = noGroup{}
 		}
 		defer group.Leave()
 		defer func() { // stays in the group, listening, until the lease ends
@@ -169,7 +182,7 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 		defer h.p.x.allowMembers(group, hashes...)()
 	}
 	for _, f := range files {
-		if err := h.p.x.get(ctx, f, from...); err != nil {
+		if err := h.p.x.getFor(ctx, f, from...); err != nil {
 			if ctx.Err() == nil {
 				h.end(refuse(CodeBlob, "%v", err))
 			}
@@ -352,10 +365,29 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // waiting reports whether units wait here, to run, to be shown or to be paid.
+//
+// Nothing waits for ever: who neither lets us begin nor pays for a minute does not use the slots.
 func (h *hosting) waiting() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.queue)+len(h.committed)+len(h.asked)+len(h.claimed)+len(h.finished) > 0
+	now := time.Now()
+	for _, c := range h.claimed {
+		if now.Sub(c.at) < enoughTime {
+			return true
+		}
+	}
+	for _, r := range h.committed {
+		if now.Sub(r.at) < enoughTime {
+			return true
+		}
+	}
+	begun := now.Sub(h.since) < enoughTime
+	select {
+	case <-h.ready:
+		begun = len(h.claimed) == 0 // else it waits for pay
+	default:
+	}
+	return len(h.finished)+len(h.asked) > 0 || len(h.queue) > 0 && begun
 }
 
 // flush claims finished units and sends all that waits.
@@ -417,8 +449,8 @@ func part(s Stream, orderly bool) {
 // credit takes units off the unpaid list. The voucher, which is stored, must cover them.
 func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
 	v, err := ledger.ParseVoucher(voucher)
-	if err != nil {
-		return refuse(CodeRecord, "voucher: %v", err)
+	if err != nil || v.Lock != h.lock.ID {
+		return refuse(CodeRecord, "voucher of another LOCK (%v)", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -580,6 +612,9 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		return nil, &fault{Unit: t.Unit, Code: c, Text: clip(err.Error())}
 	}
 	blobs := h.p.env.Blobs
+	if err := exec.CheckArgs(h.manifest.Args, t.Input.Text); err != nil {
+		return fail(CodeManifest, err)
+	}
 	var pathErr error
 	path := func(hash ledger.Digest) string {
 		p, err := blobs.Path(hash)
@@ -596,7 +631,7 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		need = append(need, *t.Input.StdinFile)
 	}
 	for _, f := range need {
-		if err := h.p.x.get(ctx, f, h.s.Peer()); err != nil {
+		if err := h.p.x.getFor(ctx, f, h.s.Peer()); err != nil {
 			return fail(CodeBlob, err)
 		}
 		blobs.Pin(f.Hash, h.owner)
@@ -651,6 +686,9 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		}
 	}
 	r.wire.Result = res
+	if n := r.wire.size(); n > MaxFrame/2 {
+		return fail(CodeHost, fmt.Errorf("the list of %d output files is too long to send", len(res.Files)))
+	}
 	if len(out) > 0 { // may be fetched until the lease ends
 		context.AfterFunc(h.ctx, h.p.x.allow(h.s.Peer(), out...))
 	}

@@ -124,8 +124,12 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	return l, nil
 }
 
+// owner pins what the lease fetched, until the job takes it over.
+func (l *lease) owner() string { return "taken/" + l.lock.String() }
+
 // release gives back what the lease held; its LOCK gets settled.
 func (l *lease) release() {
+	l.run.env.Blobs.Unpin(l.owner())
 	for _, f := range l.revokes {
 		f()
 	}
@@ -167,6 +171,7 @@ func (l *lease) serve(ctx context.Context) error {
 	writeErr := l.write(ctx)
 	if writeErr == nil { // our last word is written: let it arrive
 		part(l.s, true)
+		defer time.AfterFunc(heartbeat, cancel).Stop() // the reader may be fetching
 	} else {
 		cancel()
 	}
@@ -245,6 +250,9 @@ func (l *lease) take(ctx context.Context, f frame) error {
 	for _, c := range f.Commits {
 		l.mu.Lock()
 		mine := l.pending[c.Unit]
+		if _, again := l.commits[c.Unit]; again {
+			mine = false // the first stands
+		}
 		if mine {
 			l.commits[c.Unit] = c.Hash
 			l.progress = time.Now()
@@ -305,6 +313,7 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 	l.mu.Lock()
 	commitment, committed := l.commits[x.Unit]
 	mine := l.pending[x.Unit]
+	seen := l.undecided[x.Unit] // the first result stands too
 	late := !mine && l.late[x.Unit]
 	if late {
 		delete(l.late, x.Unit) // once
@@ -319,7 +328,7 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 		}
 		return nil
 	}
-	if !mine {
+	if !mine || seen {
 		return refuse(CodeProtocol, "unit %d was not asked for", x.Unit)
 	}
 	if r.m.Verify > 1 {
@@ -329,6 +338,9 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 		}
 	}
 	if err := l.fetch(ctx, x); err != nil {
+		if bad := (*Refusal)(nil); errors.As(err, &bad) {
+			return bad
+		}
 		l.forget(x.Unit)
 		r.post(func(now time.Time) []farm.Action {
 			return r.farm.HostFault(farm.HostID(l.peer), x.Unit, err.Error(), now)
@@ -358,7 +370,9 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 		dst *[]byte
 	}{{x.Stdout, &full.Stdout}, {x.Stderr, &full.Stderr}} {
 		if s.ref == nil {
-			total += int64(len(*s.dst))
+			if total += int64(len(*s.dst)); total > l.run.m.Limits.Output {
+				return refuse(CodeProtocol, "unit %d wrote more than its limit", x.Unit)
+			}
 			continue
 		}
 		if total += s.ref.Size; s.ref.Size < 0 || total > l.run.m.Limits.Output {
@@ -367,7 +381,7 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 		if err := l.run.req.x.get(ctx, *s.ref, l.peer); err != nil {
 			return err
 		}
-		l.run.pinResult(s.ref.Hash)
+		l.run.env.Blobs.Pin(s.ref.Hash, l.owner())
 		b, err := l.run.req.readBlob(*s.ref)
 		if err != nil {
 			return err
@@ -380,13 +394,13 @@ func (l *lease) fetch(ctx context.Context, x *result) error {
 		}
 	}
 	if full.Digest() != x.Digest || !full.Status.Deterministic() {
-		return errors.New("result and digest differ")
+		return refuse(CodeProtocol, "result and digest of unit %d differ", x.Unit)
 	}
 	for _, f := range full.Files {
 		if err := l.run.req.x.get(ctx, f, l.peer); err != nil {
 			return err
 		}
-		l.run.pinResult(f.Hash)
+		l.run.env.Blobs.Pin(f.Hash, l.owner())
 	}
 	return nil
 }

@@ -61,8 +61,8 @@ type Blobs interface {
 type Groups interface {
 	// Lead starts the group of one of our jobs.
 	Lead(job exec.JobID) (Group, error)
-	// Join enters a group whose membership its requester signed.
-	Join(requester peer.ID, membership []byte) (Group, error)
+	// Join enters the group of a job, whose membership its requester signed.
+	Join(requester peer.ID, job exec.JobID, membership []byte) (Group, error)
 }
 
 // A Group is a job's peer group as one member sees it.

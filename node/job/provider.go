@@ -46,6 +46,7 @@ type Provider struct {
 	mu     sync.Mutex // guards what follows
 	leases map[*hosting]struct{}
 	table  *market.Leases
+	debts  map[ledger.Account]debt
 	done   uint64
 	fuel   ledger.Fuel
 }
@@ -53,7 +54,7 @@ type Provider struct {
 // NewProvider serves the job protocol on env.Net. policy is asked at every lease and
 // before every unit, from any goroutine.
 func NewProvider(env Env, x *Exchange, s *Settler, policy func() Policy) *Provider {
-	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}, table: market.NewLeases(0)}
+	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}, table: market.NewLeases(0), debts: map[ledger.Account]debt{}}
 	env.Net.Handle(Protocol, MaxFrame, p.serve)
 	return p
 }
@@ -155,6 +156,9 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if account != m.Account {
 		return nil, refuse(CodeRecord, "the job belongs to account %s", m.Account.Short())
 	}
+	if wait := p.owes(account, time.Now()); wait > 0 {
+		return nil, refuse(CodeCredit, "units were left unpaid here: ask again in %s", wait.Round(time.Second))
+	}
 	lease, err := p.reserve(id, s.Peer(), min(o.Slots, int(pol.Capacity.Memory/m.Limits.Memory)), pol.Capacity.Slots)
 	if err != nil {
 		return nil, refuse(CodeBusy, "%v", err)
@@ -174,6 +178,10 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeRecord, "the LOCK is of account %s", lock.Payer.Short())
 	case lock.Job != ledger.Digest(id):
 		return nil, refuse(CodeRecord, "the LOCK is for another job")
+	case lock.Expiry.After(time.Now().Add(longestLock(m))):
+		return nil, refuse(CodeRecord, "the LOCK stands until %s: too long", lock.Expiry.UTC().Format(time.RFC3339))
+	case p.claimedOn(lock.ID):
+		return nil, refuse(CodeRecord, "the LOCK was used before")
 	case lock.Amount < worst:
 		return nil, refuse(CodeCredit, "the LOCK holds %s, one unit may cost %s", lock.Amount, worst)
 	}
@@ -230,8 +238,60 @@ func (p *Provider) unreserve(l *market.Lease) {
 func (p *Provider) release(h *hosting) {
 	p.mu.Lock()
 	delete(p.leases, h)
+	p.noteEnd(h.lock.Payer, len(h.claimed), h.paidSum > 0, time.Now())
 	p.mu.Unlock()
 	p.unreserve(h.lease)
+}
+
+// A debt is what a payer left unpaid here lately.
+type debt struct {
+	leases int
+	last   time.Time
+}
+
+const (
+	maxDebts = 4096 // payers remembered; strangers choose how many there are
+	maxWait  = 9    // doublings of a second: about eight minutes
+	debtLife = time.Hour * 24
+)
+
+// noteEnd remembers who ended a lease without paying; mu is held.
+func (p *Provider) noteEnd(payer ledger.Account, unpaid int, paid bool, now time.Time) {
+	switch {
+	case unpaid > 0:
+		if len(p.debts) >= maxDebts {
+			maps.DeleteFunc(p.debts, func(_ ledger.Account, d debt) bool { return now.Sub(d.last) > time.Minute })
+		}
+		if d, known := p.debts[payer]; known || len(p.debts) < maxDebts {
+			p.debts[payer] = debt{d.leases + 1, now}
+		}
+	case paid:
+		delete(p.debts, payer)
+	}
+}
+
+// owes is how long a payer has to wait before it may lease again: longer with each lease that it
+// left unpaid, so that running away again and again earns less than paying. It is no ban, since a
+// crash or an outvoted result looks the same.
+func (p *Provider) owes(payer ledger.Account, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, ok := p.debts[payer]
+	if !ok || now.Sub(d.last) > debtLife {
+		return 0
+	}
+	return time.Until(d.last.Add(time.Second << min(d.leases-1, maxWait)))
+}
+
+// longestLock is how far ahead a LOCK may end: what an honest requester asks for, and some
+// for clocks that differ.
+func longestLock(m exec.Manifest) time.Duration {
+	return lockLife + 2*time.Duration(m.Limits.WallMs)*time.Millisecond + 5*time.Minute
+}
+
+// claimedOn reports whether work was claimed under a LOCK before: then its sums are not ours to begin.
+func (p *Provider) claimedOn(lock ledger.Digest) bool {
+	return slices.ContainsFunc(p.env.Book.OpenLocks(), func(l ledger.OpenLock) bool { return l.ID == lock && l.Units > 0 })
 }
 
 // risk is how many units of a payer are at work or unpaid on other leases than h.

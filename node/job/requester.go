@@ -281,7 +281,11 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 		if unit < n.known() {
 			continue
 		}
-		if err := validInput(in); err != nil {
+		err = validInput(in)
+		if err == nil {
+			err = exec.CheckArgs(n.m.Args, in.Text)
+		}
+		if err != nil {
 			return n.known(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("input of unit %d: %v", unit, err)}
 		}
 		n.pinInput(in)

@@ -183,6 +183,9 @@ func (r *run) loop() {
 	}
 	close(r.ended)
 	journaling.Wait()
+	for _, l := range r.leases { // all is decided: what was shown and not accepted is not wanted
+		l.update(func() { clear(l.pending); clear(l.undecided); clear(l.asked) })
+	}
 	r.finish()
 	for len(r.leases)+len(r.opening) > 0 { // vouchers still go out; each lease ends by itself
 		(<-r.calls)(time.Now())
@@ -482,7 +485,9 @@ func (r *run) keep(l *lease, x *result) {
 		m = map[peer.ID]shown{}
 		r.shown[x.Unit] = m
 	}
-	m[l.peer] = shown{l, x}
+	if _, again := m[l.peer]; !again {
+		m[l.peer] = shown{l, x}
+	}
 }
 
 func (r *run) accept(a farm.Accept) {
@@ -490,7 +495,9 @@ func (r *run) accept(a farm.Accept) {
 	for _, h := range a.Winners {
 		x := r.shown[a.Unit][peer.ID(h)]
 		cost, _ := x.lease.price.Cost(x.result.Result.Fuel) // checked when it came
-		s.out.Result = *x.result
+		if x.result.Digest == a.Vote.Digest {
+			s.out.Result = *x.result
+		}
 		s.out.Hosts = append(s.out.Hosts, r.env.Net.Name(peer.ID(h)))
 		s.out.Cost += cost
 		s.pays = append(s.pays, payment{x.lease, cost})
@@ -506,6 +513,7 @@ func (r *run) accept(a farm.Accept) {
 		}
 	}
 	s.out.Result.Nonce = nil
+	r.pinOutcome(s.out)
 	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
 		r.meanFuel = f
 	} else {
@@ -518,6 +526,10 @@ func (r *run) accept(a farm.Accept) {
 // payLate pays for a result that was finished while its cancellation was on the way: the work is
 // done, and a provider left unpaid would rightly trust us less.
 func (r *run) payLate(l *lease, x *result) {
+	if x.Result.Digest() != x.Digest || !x.Result.Status.Deterministic() { // or its streams lie elsewhere
+		l.refuse(x.Unit, CodeLate)
+		return
+	}
 	cost, _ := l.price.Cost(x.Result.Fuel) // checked with the claim
 	if l.accept(x.Unit, cost) {
 		r.unpay(-cost)
@@ -550,12 +562,13 @@ func (r *run) settle(s settled) {
 // journal makes finished units durable, in batches, and only then lets them be paid and seen.
 func (r *run) journal() {
 	for s := range r.ended {
-		batch := []settled{s}
-		for len(batch) < journalMax {
+		batch, size := []settled{s}, s.out.Result.size()
+		for len(batch) < journalMax && size < MaxFrame/2 { // what the store takes at once is bounded
 			select {
 			case s, ok := <-r.ended:
 				if ok {
 					batch = append(batch, s)
+					size += s.out.Result.size()
 					continue
 				}
 			default:

@@ -171,6 +171,9 @@ func (f *frame) decode(b []byte) error {
 		if err := exec.ValidFiles(r.Result.Files); err != nil {
 			return fmt.Errorf("result %d: %w", r.Unit, err)
 		}
+		if len(r.Result.Stdout) > exec.MaxInline || len(r.Result.Stderr) > exec.MaxInline || r.size() > MaxFrame/2 {
+			return fmt.Errorf("result %d: longer than may be inline", r.Unit)
+		}
 		if len(r.Result.Message) > maxText {
 			return fmt.Errorf("result %d: message too long", r.Unit)
 		}

@@ -81,7 +81,7 @@ func (e *RefusedError) Error() string {
 }
 
 func (n *Node) hello() []byte {
-	b, err := canon.Marshal(hello{helloVersion, n.cfg.Network, n.cfg.Name, n.cfg.Binding, time.Now().UnixMilli()})
+	b, err := canon.Marshal(hello{helloVersion, n.cfg.Network, n.cfg.Name, *n.binding.Load(), time.Now().UnixMilli()})
 	if err != nil {
 		panic(err) // our own struct always encodes
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kad "github.com/libp2p/go-libp2p-kad-dht"
@@ -78,6 +79,8 @@ type Node struct {
 	wg     sync.WaitGroup // goroutines and handlers
 	lan    interface{ Close() error }
 
+	binding atomic.Pointer[[]byte] // see SetBinding
+
 	mu     sync.Mutex // guards what follows
 	closed bool
 	peers  map[peer.ID]*peerState
@@ -110,6 +113,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Log, host: cfg.Host,
 		peers: map[peer.ID]*peerState{}, limits: map[protocol.ID]int{}, subs: map[chan Event]struct{}{},
 	}
+	n.SetBinding(cfg.Binding)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
 		n.Close()
@@ -190,6 +194,9 @@ func (n *Node) spawn(f func()) bool {
 	n.wg.Go(f)
 	return true
 }
+
+// SetBinding replaces Config.Binding for peers met from now on.
+func (n *Node) SetBinding(b []byte) { n.binding.Store(&b) }
 
 // ID is our peer ID.
 func (n *Node) ID() peer.ID { return n.host.ID() }
