@@ -47,6 +47,9 @@ var ErrTooNew = errors.New("it was written by a newer p3: update this one")
 
 // A Store is a ledger.Store in a folder. Safe for concurrent use until Close.
 type Store struct {
+	dir     string
+	minFree uint64 // bytes; see ErrFull
+
 	db    *badger.DB
 	lock  *flock.Flock
 	queue chan *commit
@@ -64,8 +67,8 @@ type commit struct {
 
 var _ ledger.Store = (*Store)(nil)
 
-// Open opens the store in dir, which it creates with mode 0700. It fails with ErrInUse and
-// ErrTooNew.
+// Open opens the store in dir, which it creates with mode 0700. It fails with ErrInUse,
+// ErrTooNew and ErrFull; Commit fails with ErrFull too.
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
 	if err != nil {
@@ -93,11 +96,14 @@ func open(dir string) (*Store, error) {
 }
 
 func openLocked(dir string, lock *flock.Flock) (*Store, error) {
+	if err := room(dir, minFree); err != nil {
+		return nil, err
+	}
 	db, err := badger.Open(options(dir))
 	if err != nil {
 		return nil, fmt.Errorf("%w: if the disk is sound, restore the folder from a backup", err)
 	}
-	s := &Store{db: db, lock: lock, queue: make(chan *commit), quit: make(chan struct{})}
+	s := &Store{dir: dir, minFree: minFree, db: db, lock: lock, queue: make(chan *commit), quit: make(chan struct{})}
 	if err := s.checkFormat(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -246,6 +252,9 @@ func (s *Store) commits() {
 
 // write applies a group in one synced transaction.
 func (s *Store) write(group []*commit) error {
+	if err := s.room(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
 	for _, c := range group {
