@@ -35,7 +35,7 @@ func (a *app) balance(ctx context.Context, cl *node.Client, _ []string) error {
 		return err
 	}
 	if a.json {
-		return a.print(b)
+		return a.printAs("p3.balance/v1", b)
 	}
 	fmt.Fprintf(a.out, "balance  %s\nearned   %s\nspent    %s\nlocked   %s\nfree     %s (down to -%s)\n", b.Net, b.Earned, b.Spent, b.Locked, b.Free, b.Floor)
 	return nil
@@ -53,7 +53,7 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 	}
 	err := cl.Receipts(ctx, func(r node.Receipt) error {
 		if a.json {
-			return a.print(r)
+			return a.printAs("p3.receipt/v1", r)
 		}
 		amount, other := r.Paid.Decimal(), r.Payer
 		if r.Payer == me {

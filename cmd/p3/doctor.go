@@ -35,7 +35,7 @@ func (a *app) doctorCmd() *cobra.Command {
 					a.exit = exitError
 				}
 				if a.json {
-					if err := a.print(f); err != nil {
+					if err := a.printAs("p3.finding/v1", f); err != nil {
 						return err
 					}
 					continue

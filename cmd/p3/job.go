@@ -45,7 +45,7 @@ func (a *app) jobLs(ctx context.Context, cl *node.Client, _ []string) error {
 	var rows [][]string
 	for _, j := range jobs {
 		if a.json {
-			if err := a.print(j); err != nil {
+			if err := a.printAs("p3.job/v1", j); err != nil {
 				return err
 			}
 			continue
@@ -65,7 +65,7 @@ func (a *app) jobShow(ctx context.Context, cl *node.Client, args []string) error
 		return err
 	}
 	if a.json {
-		return a.print(j)
+		return a.printAs("p3.job/v1", j)
 	}
 	fmt.Fprintf(a.out, "%s  %s  %s  %d of %d done, %d failed, %s of %s spent, verify %d, %d outvoted\n",
 		j.ID.Short(), printable(j.Name), j.State, j.Done, j.Units, j.Failed, j.Spent, j.Budget, j.Verify, j.Disputes)
@@ -188,7 +188,7 @@ func (a *app) jobLogs(ctx context.Context, cl *node.Client, args []string) error
 
 func (a *app) unitLog(r node.UnitResult, full bool) error {
 	if a.json {
-		return a.print(r)
+		return a.printAs("p3.unit/v1", r)
 	}
 	fmt.Fprintf(a.out, "u-%d  %s  on %s  %s  %s  %d ms\n", r.Unit, explainUnit(r), printable(strings.Join(r.Hosts, ", ")), showFuel(uint64(r.Result.Fuel)), r.Cost, r.Result.WallMs)
 	if full || !r.Result.OK() {
@@ -215,7 +215,7 @@ func (a *app) jobCancelCmd() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return a.print(j)
+				return a.printAs("p3.job/v1", j)
 			}
 			a.say("%s is %s", j.ID.Short(), j.State)
 			return nil

@@ -143,7 +143,7 @@ func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
 			return err
 		}
 		if a.json {
-			return a.print(map[string]any{"schema": "p3.job/v1", "job": j.ID})
+			return a.print(map[string]any{"schema": "p3.submitted/v1", "job": j.ID})
 		}
 		fmt.Fprintln(a.out, j.ID.Short())
 		return nil
@@ -319,7 +319,7 @@ func (f *feed) print(ctx context.Context, u node.UnitResult) error {
 		}
 	}
 	if f.a.json {
-		return f.a.print(u)
+		return f.a.printAs("p3.unit/v1", u)
 	}
 	if len(u.Result.Stderr) > 0 && f.a.verbose {
 		f.a.err.Write(u.Result.Stderr)

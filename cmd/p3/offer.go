@@ -48,7 +48,7 @@ func (a *app) offerLs(ctx context.Context, cl *node.Client, need string) error {
 	var rows [][]string
 	for _, o := range offers {
 		if a.json {
-			if err := a.print(o); err != nil {
+			if err := a.printAs("p3.offer/v1", o); err != nil {
 				return err
 			}
 			continue
@@ -101,7 +101,7 @@ func (a *app) peerLs(ctx context.Context, cl *node.Client, _ []string) error {
 	var rows [][]string
 	for _, p := range peers {
 		if a.json {
-			if err := a.print(p); err != nil {
+			if err := a.printAs("p3.peer/v1", p); err != nil {
 				return err
 			}
 			continue

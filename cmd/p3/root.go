@@ -177,6 +177,16 @@ func (a *app) print(v any) error {
 	return err
 }
 
+// printAs is print for an object that does not name its schema itself.
+func (a *app) printAs(schema string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, `{"schema":%q,%s`+"\n", schema, b[1:])
+	return err
+}
+
 // fail reports an error and returns its exit code.
 func (a *app) fail(err error) int {
 	p := problemOf(err)

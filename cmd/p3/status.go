@@ -92,7 +92,7 @@ func (a *app) setPause(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	if a.json {
-		return a.print(h)
+		return a.printAs("p3.host/v1", h)
 	}
 	fmt.Fprintln(a.out, strings.TrimSpace(hostLine(h)))
 	return nil
