@@ -101,9 +101,9 @@ const MaxArgBytes = 1 << 20
 
 // CheckArgs says whether ExpandArgs would stay within MaxArgBytes, without doing it.
 func CheckArgs(args []string, text string) error {
-	n := 0
+	n := int64(0) // an int may have 32 bits: too few for what strangers ask
 	for _, a := range args {
-		if n += len(a) + strings.Count(a, "{}")*len(text); n > MaxArgBytes {
+		if n += int64(len(a)) + int64(strings.Count(a, "{}"))*int64(len(text)); n > MaxArgBytes {
 			return fmt.Errorf("the arguments of a unit come to more than %d bytes: pass the input on stdin instead", MaxArgBytes)
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -48,6 +50,7 @@ type end struct {
 	in, out *pipe
 	dead    chan struct{}
 	kill    func()
+	of      *link // whose end it is, if it serves
 
 	mu   sync.Mutex // guards idle
 	idle time.Duration
@@ -86,6 +89,9 @@ func (e *end) ReadFrame() ([]byte, error) {
 }
 
 func (e *end) WriteFrame(payloads ...[]byte) error {
+	if e.of != nil {
+		time.Sleep(e.of.delay())
+	}
 	for _, b := range payloads {
 		select {
 		case <-e.dead:
@@ -136,10 +142,14 @@ type link struct {
 	hub  *hub
 	self peer.ID
 
-	mu     sync.Mutex // guards served
+	mu     sync.Mutex // guards what follows
 	served map[string]func(context.Context, Stream)
 	limits map[string]int
+	lag    time.Duration // before each write to a stream that it serves
 }
+
+func (l *link) slow(lag time.Duration) { l.mu.Lock(); l.lag = lag; l.mu.Unlock() }
+func (l *link) delay() time.Duration   { l.mu.Lock(); defer l.mu.Unlock(); return l.lag }
 
 func (l *link) Self() peer.ID             { return l.self }
 func (l *link) RTT(peer.ID) time.Duration { return time.Millisecond }
@@ -167,7 +177,7 @@ func (l *link) Open(_ context.Context, p peer.ID, id string, limit int) (Stream,
 	a, b, dead := newPipe(), newPipe(), make(chan struct{})
 	kill := sync.OnceFunc(func() { close(dead) })
 	here := &end{peer: p, limit: limit, in: a, out: b, dead: dead, kill: kill}
-	there := &end{peer: l.self, limit: theirs, in: b, out: a, dead: dead, kill: kill}
+	there := &end{of: to, peer: l.self, limit: theirs, in: b, out: a, dead: dead, kill: kill}
 	l.hub.wg.Go(func() {
 		defer context.AfterFunc(l.hub.ctx, kill)()
 		serve(l.hub.ctx, there)
@@ -176,34 +186,71 @@ func (l *link) Open(_ context.Context, p peer.ID, id string, limit int) (Stream,
 	return here, nil
 }
 
-// shelf is Blobs in a folder.
-type shelf struct{ dir string }
+// shelf is Blobs in a folder, which notes who pinned what.
+type shelf struct {
+	dir  string
+	pins *pins
+}
+
+type pins struct {
+	mu     sync.Mutex // guards owners
+	owners map[ledger.Digest]map[string]bool
+}
+
+// pinned lists who holds a blob.
+func (s shelf) pinned(h ledger.Digest) []string {
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.pins.owners[h]))
+}
+
+func (s shelf) Pin(h ledger.Digest, owner string) {
+	if owner == "" {
+		return
+	}
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	if s.pins.owners[h] == nil {
+		s.pins.owners[h] = map[string]bool{}
+	}
+	s.pins.owners[h][owner] = true
+}
+
+func (s shelf) Unpin(owner string) {
+	s.pins.mu.Lock()
+	defer s.pins.mu.Unlock()
+	for _, m := range s.pins.owners {
+		delete(m, owner)
+	}
+}
 
 func (s shelf) path(h ledger.Digest) string { return filepath.Join(s.dir, h.String()) }
 func (s shelf) Path(h ledger.Digest) (string, error) {
 	_, err := os.Stat(s.path(h))
 	return s.path(h), err
 }
-func (s shelf) Has(h ledger.Digest) bool  { _, err := os.Stat(s.path(h)); return err == nil }
-func (s shelf) Pin(ledger.Digest, string) {}
-func (s shelf) Unpin(string)              {}
-func (s shelf) TempDir() (string, error)  { return os.MkdirTemp(s.dir, "unit-") }
+func (s shelf) Has(h ledger.Digest) bool { _, err := os.Stat(s.path(h)); return err == nil }
+func (s shelf) TempDir() (string, error) { return os.MkdirTemp(s.dir, "unit-") }
 func (s shelf) Open(h ledger.Digest) (io.ReadCloser, int64, error) {
 	b, err := os.ReadFile(s.path(h))
 	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), err
 }
 
-func (s shelf) Put(r io.Reader, _ string) (exec.File, error) {
+func (s shelf) Put(r io.Reader, owner string) (exec.File, error) {
 	b, err := io.ReadAll(r)
 	if err != nil {
 		return exec.File{}, err
 	}
 	f := exec.File{Hash: sha256.Sum256(b), Size: int64(len(b))}
+	s.Pin(f.Hash, owner)
 	return f, os.WriteFile(s.path(f.Hash), b, 0o600)
 }
 
-func (s shelf) Receive(f exec.File, _ string, r io.Reader) error {
+func (s shelf) Receive(f exec.File, owner string, r io.Reader) error {
 	got, err := s.Put(r, "")
+	if err == nil && got.Hash == f.Hash {
+		s.Pin(f.Hash, owner)
+	}
 	if err == nil && got.Hash != f.Hash {
 		err = errors.New("other bytes")
 	}
@@ -264,7 +311,7 @@ func (h *hub) party() *party {
 		h.t.Fatal(err)
 	}
 	p.Env = Env{
-		Net: p.link, Book: book, Store: store, Blobs: shelf{h.t.TempDir()}, Engine: echo{}, Binding: func() []byte { return p.binding },
+		Net: p.link, Book: book, Store: store, Blobs: shelf{h.t.TempDir(), &pins{owners: map[ledger.Digest]map[string]bool{}}}, Engine: echo{}, Binding: func() []byte { return p.binding },
 		Log: slog.New(slog.DiscardHandler), Emit: p.say, Tell: func() {},
 	}
 	p.settler, p.x = NewSettler(p.Env), NewExchange(p.link, p.Blobs)
