@@ -180,8 +180,6 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeRecord, "the LOCK is for another job")
 	case lock.Expiry.After(time.Now().Add(longestLock(m))):
 		return nil, refuse(CodeRecord, "the LOCK stands until %s: too long", lock.Expiry.UTC().Format(time.RFC3339))
-	case p.claimedOn(lock.ID):
-		return nil, refuse(CodeRecord, "the LOCK was used before")
 	case lock.Amount < worst:
 		return nil, refuse(CodeCredit, "the LOCK holds %s, one unit may cost %s", lock.Amount, worst)
 	}
@@ -195,6 +193,9 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		if other.lock.ID == lock.ID { // both would count on all of it
 			return nil, refuse(CodeRecord, "the LOCK is in use by another lease")
 		}
+	}
+	if p.claimedOn(lock.ID) {
+		return nil, refuse(CodeRecord, "the LOCK was used before")
 	}
 	p.leases[h] = struct{}{}
 	admitted = true

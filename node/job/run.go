@@ -29,6 +29,7 @@ const (
 	rejoinMax   = time.Minute     // doubled each time, at most this
 	lookAgain   = 2 * time.Second // how often offers are looked at when nothing tells of change
 	lastWords   = 15 * time.Second
+	stuckTime   = 3 * time.Second        // a vote without a dispute is over by then
 	progressGap = time.Second            // between progress messages to the group
 	showGap     = 100 * time.Millisecond // between renewals of what people see of the peers
 	hireGap     = 200 * time.Millisecond // between two looks at the offers
@@ -52,20 +53,21 @@ type run struct {
 	ended chan settled  // finished units, to the journal
 
 	// owned by the loop
-	farm      *farm.Farm
-	leases    map[peer.ID]*lease
-	opening   map[peer.ID]ledger.Credits
-	standing  map[peer.ID]*standing
-	shown     map[uint64]map[peer.ID]shown // results known of units that have not ended
-	group     Group
-	paidOut   ledger.Credits // claimed on leases that are over
-	over      bool
-	cancelled bool
-	lastTold  time.Time
-	shownAt   time.Time
-	hireAt    time.Time // not before
-	hireLater bool      // then, at the latest
-	meanFuel  ledger.Fuel
+	farm       *farm.Farm
+	leases     map[peer.ID]*lease
+	opening    map[peer.ID]ledger.Credits
+	standing   map[peer.ID]*standing
+	shown      map[uint64]map[peer.ID]shown // results known of units that have not ended
+	group      Group
+	paidOut    ledger.Credits // claimed on leases that are over
+	over       bool
+	cancelled  bool
+	lastTold   time.Time
+	shownAt    time.Time
+	hireAt     time.Time // not before
+	hireLater  bool      // then, at the latest
+	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
+	meanFuel   ledger.Fuel
 
 	inputs   sync.Mutex  // held by whoever adds inputs
 	hasBlobs atomic.Bool // some result has bytes outside the journal
@@ -238,6 +240,14 @@ func (r *run) hire(now time.Time) {
 		slots++
 	}
 	want := waiting * uint64(r.m.Verify)
+	if r.farm.Why() == "" || len(r.leases) == 0 {
+		r.stuckSince = time.Time{}
+	} else if r.stuckSince.IsZero() {
+		r.stuckSince = now
+	}
+	if !r.stuckSince.IsZero() && now.Sub(r.stuckSince) >= stuckTime && len(r.opening) == 0 {
+		want, r.stuckSince = max(want, uint64(slots)+1), now // those hired cannot go on, as after a dispute: one more
+	}
 	if uint64(slots) >= want && len(accounts)+len(r.opening) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
 		return
 	}
@@ -490,6 +500,14 @@ func (r *run) keep(l *lease, x *result) {
 	}
 }
 
+// nameOf is what a provider of ours calls itself: in its offer, else in its greeting.
+func (r *run) nameOf(p peer.ID) string {
+	if st := r.standing[p]; st != nil {
+		return st.view.Name
+	}
+	return r.env.Net.Name(p)
+}
+
 func (r *run) accept(a farm.Accept) {
 	s := settled{unit: a.Unit, out: outcome{Losers: len(a.Losers), Tries: len(a.Winners) + len(a.Losers)}}
 	for _, h := range a.Winners {
@@ -498,7 +516,7 @@ func (r *run) accept(a farm.Accept) {
 		if x.result.Digest == a.Vote.Digest {
 			s.out.Result = *x.result
 		}
-		s.out.Hosts = append(s.out.Hosts, r.env.Net.Name(peer.ID(h)))
+		s.out.Hosts = append(s.out.Hosts, r.nameOf(peer.ID(h)))
 		s.out.Cost += cost
 		s.pays = append(s.pays, payment{x.lease, cost})
 		if st := r.standing[peer.ID(h)]; st != nil {
