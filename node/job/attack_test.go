@@ -742,3 +742,35 @@ func TestLocalBlobIsNotReadByNamingItsHash(t *testing.T) {
 		})
 	}
 }
+
+// Two hosts suffice for a voted job of one unit until they disagree: then a third is hired.
+func TestDisputeOverTheOnlyUnitHiresAThirdHost(t *testing.T) {
+	work := votes(func(c *cheat, t task) result {
+		full := exec.Result{Status: exec.Exited, Stdout: []byte("wrong"), Fuel: unitFuel}
+		return result{Unit: t.Unit, Result: full, Digest: full.Digest()}
+	}, func(*cheat, Stream, *cheatedLease, task) {})
+	hosts := func(h *hub) (parties []*party, offers []market.Offer) {
+		c := &cheat{party: h.party(), work: work}
+		c.Handle(Protocol, MaxFrame, c.serve)
+		first := c.offer()
+		first.Capacity.Speed *= 100 // gets the unit for sure
+		parties, offers = append(parties, c.party), append(offers, first)
+		for range 2 {
+			p := h.party()
+			p.Engine = talker{}
+			p.provide(lends(2))
+			parties, offers = append(parties, p), append(offers, p.offer())
+		}
+		return parties, offers
+	}
+	withRequester(t, 2, hosts, func(t *testing.T, d *desk) {
+		j := d.submit(true, exec.Input{Stdin: []byte("1")})
+		await(t, 5*time.Minute, "the end of the job", func() bool {
+			j, _ = d.Job(j.ID)
+			return !j.Ended.IsZero()
+		})
+		if u, err := d.Unit(j.ID, 0); err != nil || !bytes.Equal(u.Result.Stdout, talk([]byte("1"))) {
+			t.Fatalf("%q, %v; %s %+v", u.Result.Stdout, err, j.State, j.Peers)
+		}
+	})
+}
