@@ -84,7 +84,7 @@ type shownUnit struct {
 
 // Bounds of work that nobody has paid for yet, besides the window.
 const (
-	patience   = 20 * time.Second // a vote among hosts that do not wait for each other is over by then
+	patience   = 10 * time.Second // a vote among hosts that do not wait for each other is over by then
 	enoughTime = time.Minute      // for votes, payment and the first program to arrive
 	maxHidden  = 64               // results committed to and not asked for
 )
@@ -519,7 +519,7 @@ func (h *hosting) mayRun(now time.Time) bool {
 // unpaid, on all leases of the payer, is what a requester who vanishes gets for nothing.
 //
 // A result that stays undecided for longer than patience waits for a replica elsewhere, whose
-// host may wait for us; then as much again is shown, or both would wait for ever.
+// host may wait for us; then more is shown, at most ledger.MaxWindow, or both would wait for ever.
 func (h *hosting) show(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -531,7 +531,8 @@ func (h *hosting) show(now time.Time) {
 			stale++
 		}
 	}
-	for len(h.asked) > 0 && fresh < h.window && fresh+stale < 2*h.window {
+	limit := h.window + 2*h.slots // two more a slot, as votes lag behind
+	for len(h.asked) > 0 && fresh < limit && fresh+stale < limit+ledger.MaxWindow {
 		h.finished = append(h.finished, h.asked[0])
 		h.asked = h.asked[1:]
 		fresh++

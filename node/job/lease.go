@@ -474,7 +474,8 @@ func (l *lease) computing() (n int) {
 
 // overdue reports a result that was committed to and is not shown (hides), and a provider
 // that computes but brings nothing forth any more, or beyond its LOCK (stuck).
-func (l *lease) overdue(now time.Time) (unit uint64, hides, stuck bool) {
+// most is how long a unit may take it.
+func (l *lease) overdue(now time.Time, most time.Duration) (unit uint64, hides, stuck bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for u, since := range l.asked {
@@ -483,8 +484,7 @@ func (l *lease) overdue(now time.Time) (unit uint64, hides, stuck bool) {
 			return u, true, false
 		}
 	}
-	most := time.Duration(l.run.m.Limits.WallMs)*time.Millisecond + stallTime
-	return 0, false, len(l.pending) > 0 && now.After(l.expiry) || l.computing() > 0 && now.Sub(l.progress) > most
+	return 0, false, len(l.pending) > 0 && now.After(l.expiry) || l.computing() > 0 && now.Sub(l.progress) > most+stallTime
 }
 
 func (l *lease) forget(u uint64) { l.update(func() { l.done(u) }) }

@@ -28,7 +28,7 @@ const (
 	rejoinMin   = time.Second     // a provider that refused or was lost is asked again after this,
 	rejoinMax   = time.Minute     // doubled each time, at most this
 	lookAgain   = 2 * time.Second // how often offers are looked at when nothing tells of change
-	lastWords   = 15 * time.Second
+	lastWords   = time.Minute
 	stuckTime   = 3 * time.Second        // a vote without a dispute is over by then
 	progressGap = time.Second            // between progress messages to the group
 	showGap     = 100 * time.Millisecond // between renewals of what people see of the peers
@@ -64,9 +64,10 @@ type run struct {
 	cancelled  bool
 	lastTold   time.Time
 	shownAt    time.Time
-	hireAt     time.Time // not before
-	hireLater  bool      // then, at the latest
-	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
+	hireAt     time.Time     // not before
+	hireLater  bool          // then, at the latest
+	stuckSince time.Time     // no unit is worked on though some wait; zero = it goes on
+	longest    time.Duration // of the units accepted so far, as their hosts measured it
 	meanFuel   ledger.Fuel
 
 	inputs   sync.Mutex  // held by whoever adds inputs
@@ -209,7 +210,7 @@ func (r *run) tend(now time.Time) {
 		if slots == 0 && l.busy() == 0 {
 			l.close()
 		}
-		switch unit, hides, stuck := l.overdue(now); {
+		switch unit, hides, stuck := l.overdue(now, r.unitTime()); {
 		case hides: // others have shown theirs meanwhile: it may not choose now
 			r.perform(r.farm.Mismatch(farm.HostID(p), unit, now))
 		case stuck:
@@ -220,6 +221,15 @@ func (r *run) tend(now time.Time) {
 		r.hire(now)
 	}
 	r.publish(now)
+}
+
+// unitTime is how long a unit may take: its limit, or far less once units are known to be short.
+func (r *run) unitTime() time.Duration {
+	most := time.Duration(r.m.Limits.WallMs) * time.Millisecond
+	if r.longest > 0 {
+		most = min(most, 20*r.longest)
+	}
+	return most
 }
 
 // hire opens leases while more units wait than the leases at hand can take.
@@ -531,6 +541,7 @@ func (r *run) accept(a farm.Accept) {
 		}
 	}
 	s.out.Result.Nonce = nil
+	r.longest = max(r.longest, time.Duration(s.out.Result.Result.WallMs)*time.Millisecond, time.Millisecond)
 	r.pinOutcome(s.out)
 	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
 		r.meanFuel = f
