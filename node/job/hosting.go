@@ -356,7 +356,7 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 				return err
 			}
 		}
-		h.show(time.Now())
+		h.show()
 		if err := h.flush(ctx); err != nil {
 			return err
 		}
@@ -515,28 +515,16 @@ func (h *hosting) mayRun(now time.Time) bool {
 	return hidden < h.window+2*h.slots && len(h.committed)+len(h.asked) < maxHidden
 }
 
-// show lets out results that the requester asked for, as far as the window goes: what is shown and
-// unpaid, on all leases of the payer, is what a requester who vanishes gets for nothing.
-//
-// A result that stays undecided for longer than patience waits for a replica elsewhere, whose
-// host may wait for us; then more is shown, at most ledger.MaxWindow, or both would wait for ever.
-func (h *hosting) show(now time.Time) {
+// show lets out results that the requester asked for, lowest unit first. Votes lag behind, and hosts
+// that held results back until others are paid could wait for each other; so what holds a
+// requester who only looks is the bound on what is computed, and one on all that is unpaid.
+func (h *hosting) show() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fresh, stale := len(h.finished)+h.p.risk(h), 0
-	for _, c := range h.claimed {
-		if now.Sub(c.at) < patience {
-			fresh++
-		} else {
-			stale++
-		}
-	}
-	limit := h.window + 2*h.slots // two more a slot, as votes lag behind
-	for len(h.asked) > 0 && fresh < limit && fresh+stale < limit+ledger.MaxWindow {
-		h.finished = append(h.finished, h.asked[0])
-		h.asked = h.asked[1:]
-		fresh++
-	}
+	room := h.window + 2*h.slots + maxHidden - len(h.finished) - len(h.claimed) - h.p.risk(h)
+	n := max(0, min(room, len(h.asked)))
+	h.finished = append(h.finished, h.asked[:n]...)
+	h.asked = h.asked[n:]
 	h.note()
 }
 
