@@ -535,23 +535,13 @@ func TestBlobsOfARejectedResultAreNotKept(t *testing.T) {
 		x.Result.Stdout = nil
 		return x
 	}, func(*cheat, Stream, *cheatedLease, task) { shown++ })
-	hosts := func(h *hub) (parties []*party, offers []market.Offer) {
+	hosts := func(h *hub) ([]*party, []market.Offer) {
 		c := &cheat{party: h.party()}
 		c.work = func(c *cheat, s Stream, l *cheatedLease) {
 			defer c.x.allow(s.Peer(), wrongBlob(c))()
 			work(c, s, l)
 		}
-		c.Handle(Protocol, MaxFrame, c.serve)
-		first := c.offer()
-		first.Capacity.Speed *= 100 // gets the unit for sure
-		parties, offers = append(parties, c.party), append(offers, first)
-		for range 2 {
-			p := h.party()
-			p.Engine = talker{}
-			p.provide(lends(2))
-			parties, offers = append(parties, p), append(offers, p.offer())
-		}
-		return parties, offers
+		return besideTwoHonest(h, c)
 	}
 	withRequester(t, 2, hosts, func(t *testing.T, d *desk) {
 		var inputs []exec.Input
@@ -749,19 +739,9 @@ func TestDisputeOverTheOnlyUnitHiresAThirdHost(t *testing.T) {
 		full := exec.Result{Status: exec.Exited, Stdout: []byte("wrong"), Fuel: unitFuel}
 		return result{Unit: t.Unit, Result: full, Digest: full.Digest()}
 	}, func(*cheat, Stream, *cheatedLease, task) {})
-	hosts := func(h *hub) (parties []*party, offers []market.Offer) {
+	hosts := func(h *hub) ([]*party, []market.Offer) {
 		c := &cheat{party: h.party(), work: work}
-		c.Handle(Protocol, MaxFrame, c.serve)
-		first := c.offer()
-		first.Capacity.Speed *= 100 // gets the unit for sure
-		parties, offers = append(parties, c.party), append(offers, first)
-		for range 2 {
-			p := h.party()
-			p.Engine = talker{}
-			p.provide(lends(2))
-			parties, offers = append(parties, p), append(offers, p.offer())
-		}
-		return parties, offers
+		return besideTwoHonest(h, c)
 	}
 	withRequester(t, 2, hosts, func(t *testing.T, d *desk) {
 		j := d.submit(true, exec.Input{Stdin: []byte("1")})
@@ -773,4 +753,19 @@ func TestDisputeOverTheOnlyUnitHiresAThirdHost(t *testing.T) {
 			t.Fatalf("%q, %v; %s %+v", u.Result.Stdout, err, j.State, j.Peers)
 		}
 	})
+}
+
+// besideTwoHonest puts a cheat, whose offer is the best by far, on a market with two honest hosts.
+func besideTwoHonest(h *hub, c *cheat) (parties []*party, offers []market.Offer) {
+	c.Handle(Protocol, MaxFrame, c.serve)
+	first := c.offer()
+	first.Capacity.Speed *= 100 // gets the unit for sure
+	parties, offers = append(parties, c.party), append(offers, first)
+	for range 2 {
+		p := h.party()
+		p.Engine = talker{}
+		p.provide(lends(2))
+		parties, offers = append(parties, p), append(offers, p.offer())
+	}
+	return parties, offers
 }
