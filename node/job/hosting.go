@@ -122,7 +122,7 @@ func (h *hosting) serve(ctx context.Context) {
 	h.p.env.Emit("info", "host", fmt.Sprintf("lease for %s (%s): %d slots, up to %s", h.manifest.Name, h.job.Short(), h.slots, h.lock.Amount),
 		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
 	wg.Go(func() { h.fetchProgram(ctx) })
-	wg.Go(func() { h.read(ctx); h.cancel() })
+	wg.Go(func() { h.read(ctx) })
 	err := h.write(ctx, &wg)
 	h.cancel()
 	part(h.s, errors.Is(err, errClosed))
@@ -236,10 +236,13 @@ func (h *hosting) outDir() (dir string, done func(used bool), err error) {
 	}, nil
 }
 
+// read applies frames until the stream or the lease ends. A lost stream ends the lease at once; at a
+// broken rule the writer still has the last word, so that the other side learns why.
 func (h *hosting) read(ctx context.Context) {
 	for ctx.Err() == nil {
 		f, err := readFrame(h.s)
 		if err != nil {
+			h.cancel()
 			return
 		}
 		if f.Refuse != nil {
