@@ -165,7 +165,9 @@ func (l *lease) serve(ctx context.Context) error {
 	readErr := make(chan error, 1)
 	go func() {
 		err := l.read(ctx)
-		cancel()
+		if err != nil {
+			cancel()
+		}
 		readErr <- err
 	}()
 	writeErr := l.write(ctx)
@@ -219,6 +221,8 @@ func (l *lease) payLast() {
 	}
 }
 
+// read applies frames until the stream or the lease ends. It returns nil at a broken rule: then
+// the writer still has the last word, so that the provider learns why.
 func (l *lease) read(ctx context.Context) error {
 	for {
 		f, err := readFrame(l.s)
@@ -229,16 +233,15 @@ func (l *lease) read(ctx context.Context) error {
 			return err
 		}
 		if f.Refuse != nil {
-			l.end(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
+			return &Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)}
+		}
+		err = l.take(ctx, f)
+		if bad := (*Refusal)(nil); errors.As(err, &bad) {
+			l.run.post(func(time.Time) []farm.Action { l.run.ban(l.peer, bad.Error()); return nil })
+			l.end(bad)
 			return nil
 		}
-		if err := l.take(ctx, f); err != nil {
-			var bad *Refusal
-			if errors.As(err, &bad) {
-				writeFrame(l.s, frame{Refuse: bad.wire()})
-				l.run.post(func(time.Time) []farm.Action { l.run.ban(l.peer, bad.Error()); return nil })
-			}
-			l.end(bad)
+		if err != nil {
 			return err
 		}
 	}
@@ -454,6 +457,7 @@ func (l *lease) cancelUnit(u uint64) {
 // close ends the lease once everything said before is sent.
 func (l *lease) close() { l.update(func() { l.closing = true }) }
 
+// end lets the writer say why and close.
 func (l *lease) end(why *Refusal) {
 	l.update(func() {
 		if l.ended == nil {
@@ -535,9 +539,9 @@ func (l *lease) write(ctx context.Context) error {
 // tasks that wait. It reports whether the lease is over.
 func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	l.mu.Lock()
-	if l.ended != nil {
+	if why := l.ended; why != nil {
 		l.mu.Unlock()
-		return true, nil // what is not vouched for yet, payLast finds
+		return true, writeFrame(l.s, frame{Refuse: why.wire()}) // what is not vouched for yet, payLast finds
 	}
 	var f frame
 	tasks := l.tasks
