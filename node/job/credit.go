@@ -181,12 +181,12 @@ func (s *Settler) peerOf(row ledger.Message) (peer.ID, error) {
 }
 
 // remember notes who a lock is shared with, before anything about it is sent.
-func (s *Settler) remember(ctx context.Context, lock ledger.Digest, h holder) error {
+func (s *Settler) remember(ctx context.Context, lock ledger.Digest, h holder, more ...ledger.Op) error {
 	op, err := put(lockKey(lock), h)
 	if err != nil {
 		return err
 	}
-	return s.env.Store.Commit(ctx, op)
+	return s.env.Store.Commit(ctx, append(more, op)...)
 }
 
 // claim reports whether p is to be dialled now, and keeps others from doing it as well. Rows of

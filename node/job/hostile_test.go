@@ -186,6 +186,9 @@ func runAgainst(t *testing.T, verify, honest int, work func(*cheat, Stream, *che
 		earned := c.Book.Balance().Earned
 		forfeit := max(0, part.Paid-earned) // accepted when the cheat's lease was settled already
 		b := me.Book.Balance()
+		if paid, err := r.paid(j.ID); paid != b.Spent || err != nil {
+			t.Errorf("a restart would count %s as paid, the ledger spent %s (%v)", paid, b.Spent, err)
+		}
 		if b.Locked != 0 || b.Spent != j.Spent || b.Spent+forfeit < cost { // above it are results cancelled too late
 			t.Errorf("spent %s and locked %s; the job says %s, its units cost %s", b.Spent, b.Locked, j.Spent, cost)
 		}

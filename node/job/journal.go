@@ -19,7 +19,8 @@ import (
 //	job/s/<id>          jobState
 //	job/i/<id><unit>    exec.Input, unit as 8 bytes big-endian
 //	job/o/<id><unit>    outcome
-//	job/l/<lock>        the peer that a LOCK of ours went to
+//	job/l/<lock>        holder: with whom a LOCK is shared
+//	job/k/<id><lock>    a LOCK of ours for the job, so that what it paid is found in the ledger
 type journal struct{ store ledger.Store }
 
 type jobState struct {
@@ -160,9 +161,24 @@ func (j journal) jobs(yield func(id exec.JobID, m exec.Manifest, raw []byte, s j
 	return nil
 }
 
+// locks calls yield for the LOCKs that a job of ours made.
+func (j journal) locks(id exec.JobID, yield func(lock ledger.Digest)) error {
+	prefix := jobKey('k', id)
+	var bad error
+	err := j.store.Scan(prefix, nil, func(k, _ []byte) bool {
+		if len(k) != len(prefix)+len(ledger.Digest{}) {
+			bad = fmt.Errorf("job %s: damaged row of a LOCK", id.Short())
+			return false
+		}
+		yield(ledger.Digest(k[len(prefix):]))
+		return true
+	})
+	return errors.Join(err, bad)
+}
+
 func lockKey(lock ledger.Digest) []byte { return append([]byte("job/l/"), lock[:]...) }
 
-// holder is the peer a LOCK of ours went to.
+// holder is the peer that a LOCK is shared with.
 type holder struct {
 	Peer []byte     `cbor:"1,keyasint"`
 	Job  exec.JobID `cbor:"2,keyasint"`

@@ -99,7 +99,8 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l.lock = lock.Digest
 	l.revokes = append(l.revokes, settle)
 	fail := func(err error) (*lease, error) { l.s.Reset(); l.release(); return nil, err }
-	if err := r.req.settler.remember(ctx, l.lock, holder{Peer: []byte(c.peer), Job: r.id}); err != nil {
+	ofJob := ledger.Op{Key: append(jobKey('k', r.id), l.lock[:]...), Value: []byte{1}}
+	if err := r.req.settler.remember(ctx, l.lock, holder{Peer: []byte(c.peer), Job: r.id}, ofJob); err != nil {
 		return fail(err)
 	}
 	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))

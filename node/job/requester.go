@@ -85,8 +85,11 @@ func (r *Requester) Resume() error {
 		}); err != nil {
 			return err
 		}
-		n.paidOut = n.job.Spent
 		if s.State == node.JobRunning {
+			if n.paidOut, err = r.paid(id); err != nil {
+				return err
+			}
+			n.job.Spent = n.paidOut
 			for _, h := range n.programHashes() {
 				n.pin(h)
 			}
@@ -101,6 +104,23 @@ func (r *Requester) Resume() error {
 		r.start(n, s.State == node.JobRunning)
 		return nil
 	})
+}
+
+// paid is what vouchers promise for a job, by the ledger: the journal lacks payments for results
+// that crossed their cancellation, and has units that a crash kept from being paid.
+func (r *Requester) paid(id exec.JobID) (sum ledger.Credits, err error) {
+	var bad error
+	err = r.j.locks(id, func(lock ledger.Digest) {
+		receipt, err := r.env.Book.Receipt(lock)
+		if err != nil || receipt.Voucher == nil {
+			bad = errors.Join(bad, err)
+			return
+		}
+		v, err := ledger.ParseVoucher(receipt.Voucher)
+		bad = errors.Join(bad, err)
+		sum += v.Amount
+	})
+	return sum, errors.Join(err, bad)
 }
 
 func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobState) (*run, error) {
