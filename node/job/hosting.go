@@ -51,7 +51,10 @@ type hosting struct {
 	queue     []task               // waiting, lowest unit first
 	running   map[uint64]*guest    // in the engine
 	committed map[uint64]*finished // hidden until all replicas have committed
-	asked     []*finished          // of these, to be shown as soon as the window allows
+	asked     []*finished          // of these, to be shown as soon as the window allows, in the order asked
+	held      time.Time            // since when the window is full while some are asked for; zero = it is not
+	extra     int                  // shown beyond the window since then
+	waits     int                  // of these, after waiting for pay
 	claimed   map[uint64]shownUnit // shown and claimed, not yet paid
 	paidSum   ledger.Credits       // of these, paid for
 	claimSum  ledger.Credits       // over all claims of this lease
@@ -86,7 +89,8 @@ type shownUnit struct {
 const (
 	patience   = 10 * time.Second // a vote among hosts that do not wait for each other is over by then
 	enoughTime = time.Minute      // for votes, payment and the first program to arrive
-	maxHidden  = 64               // results committed to and not asked for
+	maxHidden  = 64               // results committed to and not shown
+	firstWait  = time.Second      // for pay, before one more is shown than the window allows; doubles each time
 )
 
 // allowed is how many unpaid units this payer has earned by paying.
@@ -297,9 +301,7 @@ func (h *hosting) takeTasks(f frame) *Refusal {
 	for _, u := range f.Reveal {
 		if r := h.committed[u]; r != nil {
 			delete(h.committed, u)
-			// Lowest first, as everywhere: hosts that show in one order do not wait for each other.
-			i, _ := slices.BinarySearchFunc(h.asked, u, func(r *finished, u uint64) int { return cmp.Compare(r.wire.Unit, u) })
-			h.asked = slices.Insert(h.asked, i, r)
+			h.asked = append(h.asked, r)
 		}
 	}
 	return nil
@@ -343,11 +345,14 @@ func (h *hosting) signal() {
 func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
+	held := time.NewTimer(time.Hour)
+	defer held.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.wake:
+		case <-held.C:
 		case <-beat.C:
 			if h.p.expired(h.lease, h.waiting()) {
 				h.end(refuse(CodeIdle, ""))
@@ -359,7 +364,9 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 				return err
 			}
 		}
-		h.show()
+		if wait := h.show(time.Now()); wait > 0 {
+			held.Reset(wait)
+		}
 		if err := h.flush(ctx); err != nil {
 			return err
 		}
@@ -390,7 +397,8 @@ func (h *hosting) waiting() bool {
 		begun = len(h.claimed) == 0 // else it waits for pay
 	default:
 	}
-	return len(h.finished)+len(h.asked) > 0 || len(h.queue) > 0 && begun
+	asked := len(h.asked) > 0 && (h.held.IsZero() || now.Sub(h.held) < enoughTime)
+	return len(h.finished) > 0 || asked || len(h.queue) > 0 && begun
 }
 
 // flush claims finished units and sends all that waits.
@@ -458,8 +466,16 @@ func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range paid {
-		h.paidSum += h.claimed[u].cost
-		delete(h.claimed, u)
+		if c, ok := h.claimed[u]; ok {
+			h.paidSum += c.cost
+			delete(h.claimed, u)
+			if !h.held.IsZero() {
+				h.extra = min(h.extra+1, ledger.MaxWindow)
+			}
+		}
+	}
+	if len(paid) > 0 && !h.held.IsZero() { // it pays: what is unpaid waits for others
+		h.held, h.waits = time.Now(), 0
 	}
 	if h.paidSum > v.Amount {
 		return refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
@@ -518,17 +534,43 @@ func (h *hosting) mayRun(now time.Time) bool {
 	return hidden < h.window+2*h.slots && len(h.committed)+len(h.asked) < maxHidden
 }
 
-// show lets out results that the requester asked for, lowest unit first. Votes lag behind, and hosts
-// that held results back until others are paid could wait for each other; so what holds a
-// requester who only looks is the bound on what is computed, and one on all that is unpaid.
-func (h *hosting) show() {
+// show lets out results that the requester asked for, as far as the window goes: what is shown and
+// not paid, over all leases of the payer, is what a requester who vanishes gets for nothing. Each
+// lease may have one, so that jobs of one requester do not wait for each other.
+//
+// All hosts of a unit are asked at once and show in the order asked, so the unit asked for first
+// is never held back by later ones, and is decided: nobody waits for ever. Only a host that is lost
+// breaks the order, since its place is taken later. Two hosts may then wait for each other, and to
+// end that more is shown: one for each that is paid meanwhile, at most ledger.MaxWindow, and one
+// after firstWait without pay, twice firstWait, and so on, seven before the lease counts as unused.
+// It returns how long to wait for the next of these; 0 = nothing is held back.
+func (h *hosting) show(now time.Time) (wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	room := h.window + 2*h.slots + maxHidden - len(h.finished) - len(h.claimed) - h.p.risk(h)
-	n := max(0, min(room, len(h.asked)))
+	unpaid := len(h.finished) + len(h.claimed)
+	limit := max(h.window-h.p.risk(h), 1)
+	if unpaid < limit {
+		h.held, h.extra, h.waits = time.Time{}, 0, 0
+	}
+	n := max(0, min(limit+h.extra-unpaid, len(h.asked)))
+	if n == 0 && len(h.asked) > 0 {
+		wait = firstWait << min(h.waits, 10)
+		switch {
+		case h.held.IsZero():
+			h.held = now
+		case now.Sub(h.held) >= wait:
+			h.held, n = now, 1
+			h.extra++
+			h.waits++
+			wait *= 2
+		default:
+			wait -= now.Sub(h.held)
+		}
+	}
 	h.finished = append(h.finished, h.asked[:n]...)
 	h.asked = h.asked[n:]
 	h.note()
+	return wait
 }
 
 // pump starts waiting units while slots, the unpaid window, the LOCK and the owner allow.

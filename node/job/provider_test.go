@@ -10,6 +10,7 @@ import (
 	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/market"
+	"github.com/personal-power-plant/p3/node"
 )
 
 // A hirer opens leases by hand.
@@ -327,4 +328,91 @@ func TestUnpaidWorkStopsAtTheWindow(t *testing.T) {
 		}
 		s.Reset()
 	})
+}
+
+// A requester that has every vote decided and never pays gets the window, and a few more the
+// longer it waits; then the lease counts as unused.
+func TestUnpaidVotesStopNearTheWindow(t *testing.T) {
+	withProvider(t, lends(2), func(t *testing.T, h *hirer) {
+		h.m = h.manifest(2)
+		h.x.allow(h.host.self, h.m.Program.Hash)
+		_, id, err := h.m.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock, err := h.Book.Lock(t.Context(), ledger.LockRequest{Payee: h.host.Book.Account(), Amount: 1000, Evidence: ledger.Digest(id), Expiry: time.Now().Add(10 * time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := h.request()
+		o.Lock = lock.Raw
+		s := h.dial()
+		h.send(s, frame{Open: o})
+		var tasks []task
+		for u := range uint64(20) {
+			tasks = append(tasks, task{Unit: u})
+		}
+		h.send(s, frame{Tasks: tasks})
+		shown, hidden, code := 0, 0, Code(0)
+		for code == 0 {
+			s.WriteFrame(emptyFrame) // alive, but a miser
+			f, err := readFrame(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown += len(f.Results)
+			hidden += len(f.Commits)
+			var reveal []uint64
+			for _, c := range f.Commits {
+				reveal = append(reveal, c.Unit)
+			}
+			if len(reveal) > 0 {
+				h.send(s, frame{Reveal: reveal})
+			}
+			if f.Refuse != nil {
+				code = f.Refuse.Code
+			}
+		}
+		if shown < ledger.StartWindow || shown > ledger.StartWindow+7 || code != CodeIdle {
+			t.Errorf("%d of %d results shown without pay until the lease ended with %s; want %d to %d, and idle", shown, hidden, code, ledger.StartWindow, ledger.StartWindow+7)
+		}
+		t.Logf("%d of %d shown", shown, hidden)
+		s.Reset()
+	})
+}
+
+// Hosts that show in the order asked do not wait for each other, even when one is lost in
+// the middle of its votes and others take its place.
+func TestLostVoterDoesNotLetOthersWait(t *testing.T) {
+	lost := false
+	runAgainst(t, 2, 3, answersUntilLost(&lost), func(t *testing.T, j node.Job, _ node.JobPeer, _ ledger.Credits) {
+		if !lost {
+			t.Error("the host was never lost")
+		}
+		if took := j.Ended.Sub(j.Created); took > 2*time.Minute {
+			t.Errorf("the job took %s", took)
+		}
+	})
+}
+
+// answersUntilLost commits to everything and, asked for the first of it, falls silent.
+func answersUntilLost(lost *bool) func(*cheat, Stream, *cheatedLease) {
+	return func(c *cheat, s Stream, l *cheatedLease) {
+		for {
+			f, ok := l.next(s)
+			if !ok {
+				return
+			}
+			if len(f.Reveal) > 0 {
+				*lost = true
+				<-c.hub.ctx.Done()
+				return
+			}
+			for _, t := range f.Tasks {
+				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Hash: ledger.Digest{1}}}}) != nil {
+					return
+				}
+			}
+		}
+	}
 }
