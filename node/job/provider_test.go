@@ -2,6 +2,7 @@ package job
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -384,9 +385,9 @@ func TestUnpaidVotesStopNearTheWindow(t *testing.T) {
 // Hosts that show in the order asked do not wait for each other, even when one is lost in
 // the middle of its votes and others take its place.
 func TestLostVoterDoesNotLetOthersWait(t *testing.T) {
-	lost := false
+	var lost atomic.Bool
 	runAgainst(t, 2, 3, answersUntilLost(&lost), func(t *testing.T, j node.Job, _ node.JobPeer, _ ledger.Credits) {
-		if !lost {
+		if !lost.Load() {
 			t.Error("the host was never lost")
 		}
 		if took := j.Ended.Sub(j.Created); took > 2*time.Minute {
@@ -396,7 +397,7 @@ func TestLostVoterDoesNotLetOthersWait(t *testing.T) {
 }
 
 // answersUntilLost commits to everything and, asked for the first of it, falls silent.
-func answersUntilLost(lost *bool) func(*cheat, Stream, *cheatedLease) {
+func answersUntilLost(lost *atomic.Bool) func(*cheat, Stream, *cheatedLease) {
 	return func(c *cheat, s Stream, l *cheatedLease) {
 		for {
 			f, ok := l.next(s)
@@ -404,7 +405,7 @@ func answersUntilLost(lost *bool) func(*cheat, Stream, *cheatedLease) {
 				return
 			}
 			if len(f.Reveal) > 0 {
-				*lost = true
+				lost.Store(true)
 				<-c.hub.ctx.Done()
 				return
 			}
