@@ -769,3 +769,29 @@ func besideTwoHonest(h *hub, c *cheat) (parties []*party, offers []market.Offer)
 	}
 	return parties, offers
 }
+
+// Nor is it read by naming it while a job of the owner's fetches it.
+func TestBlobOnItsWayIsNotReadByNamingItsHash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newHub(t)
+		host, friend, stranger := net.party(), net.party(), net.party()
+		f, err := friend.Blobs.Put(bytes.NewReader([]byte("what the owner's job brought forth")), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer friend.x.allow(host.self, f.Hash)()
+		friend.slow(time.Second)
+		fetched := make(chan error, 1)
+		go func() { fetched <- host.x.get(t.Context(), f, friend.self) }()
+		synctest.Wait()
+		if err := host.x.getFor(t.Context(), f, stranger.self); err == nil {
+			t.Error("a stranger who does not have the blob may use it")
+		}
+		if err := <-fetched; err != nil {
+			t.Error(err)
+		}
+		if err := host.x.getFor(t.Context(), f, friend.self); err != nil {
+			t.Errorf("who has it may not use it: %v", err)
+		}
+	})
+}

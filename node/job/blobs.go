@@ -163,9 +163,15 @@ var errNoBlob = errors.New("peer does not have it")
 // get makes sure that f is here, asking each of the peers in turn. Concurrent calls
 // for one blob share a transfer.
 func (x *Exchange) get(ctx context.Context, f exec.File, from ...peer.ID) error {
+	_, err := x.obtain(ctx, f, from)
+	return err
+}
+
+// obtain is get; it reports whether one of these peers sent the blob to this call.
+func (x *Exchange) obtain(ctx context.Context, f exec.File, from []peer.ID) (sent bool, err error) {
 	for {
 		if x.blobs.Has(f.Hash) {
-			return nil
+			return false, nil
 		}
 		x.mu.Lock()
 		other := x.fetching[f.Hash]
@@ -178,20 +184,20 @@ func (x *Exchange) get(ctx context.Context, f exec.File, from ...peer.ID) error 
 			delete(x.fetching, f.Hash)
 			x.mu.Unlock()
 			close(mine.done)
-			return mine.err
+			return mine.err == nil, mine.err
 		}
 		x.mu.Unlock()
 		select {
 		case <-other.done: // look again: its peers may not have been ours
 			if other.err != nil {
-				if err := x.fetchAny(ctx, f, from); err != nil {
-					return err
-				}
+				err := x.fetchAny(ctx, f, from)
+				return err == nil, err
 			}
 		case <-time.After(blobStall): // whoever drips it must not hold up others
-			return x.fetchAny(ctx, f, from)
+			err := x.fetchAny(ctx, f, from)
+			return err == nil, err
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 }
@@ -199,14 +205,12 @@ func (x *Exchange) get(ctx context.Context, f exec.File, from ...peer.ID) error 
 // getFor is get on behalf of a stranger's program: what this node has for itself or for others is
 // used only once one of from has shown that it has it too, or naming a hash would be reading.
 func (x *Exchange) getFor(ctx context.Context, f exec.File, from ...peer.ID) error {
-	had := x.blobs.Has(f.Hash)
-	if err := x.get(ctx, f, from...); err != nil {
-		return err
+	sent, err := x.obtain(ctx, f, from)
+	if err == nil && !sent && !x.isForeign(f.Hash) {
+		err = x.prove(ctx, f, from)
 	}
-	if had && !x.isForeign(f.Hash) {
-		if err := x.prove(ctx, f, from); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	x.markForeign(f.Hash)
 	return nil
