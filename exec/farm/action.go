@@ -32,6 +32,14 @@ type Reveal struct {
 	Unit uint64
 }
 
+// Hide takes a Reveal back: the unit lacks a replica again, since a host was lost. What is asked
+// for can then always be decided by the hosts that were asked, so hosts that show results in the
+// order asked never wait for each other. A result that crosses a Hide counts all the same.
+type Hide struct {
+	Host HostID
+	Unit uint64
+}
+
 // Accept ends a unit: the vote is its result. Winners gave it and are to be paid; Losers gave
 // another and each also gets a Refuse. Both in the order of assignment. The host may have left.
 type Accept struct {
@@ -71,6 +79,7 @@ type Finished struct{}
 
 func (Assign) action()     {}
 func (Reveal) action()     {}
+func (Hide) action()       {}
 func (Accept) action()     {}
 func (Refuse) action()     {}
 func (CancelUnit) action() {}

@@ -176,7 +176,7 @@ func (f *Farm) Revealed(id HostID, unit uint64, v Vote, now time.Time) []Action 
 	case r == nil || r.state == voted:
 	case !v.Status.Deterministic():
 		f.fault(h, u, v.Status.String())
-	case f.cfg.Verify > 1 && r.state != revealing:
+	case f.cfg.Verify > 1 && (r.state == running || !r.asked):
 		f.fault(h, u, "result shown before it was asked for")
 	default:
 		if f.cfg.Verify == 1 {

@@ -97,6 +97,12 @@ func (w *world) perform(actions []Action) {
 			if n < w.cfg.Verify {
 				w.t.Fatalf("unit %d is revealed with %d of %d results given", a.Unit, n, w.cfg.Verify)
 			}
+		case Hide:
+			p := w.peer(a.Host)
+			if p == nil || !drop(&p.asked, a.Unit) {
+				w.t.Fatalf("%v is to hide unit %d, which it was not asked for", a.Host, a.Unit)
+			}
+			p.hidden = append(p.hidden, a.Unit)
 		case Accept:
 			w.end(a.Unit)
 			if len(a.Winners) < max(w.cfg.Verify, 1) {

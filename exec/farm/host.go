@@ -85,7 +85,7 @@ func (f *Farm) leave(h *host, reason string, charge, forget, cancel bool) {
 		case r.state == voted: // it waits to hear
 			f.emit(Refuse{h.id, u.id, reason})
 		}
-		begun := !r.started.IsZero()
+		begun := r.state == running && !r.started.IsZero() // what it had computed is not the unit's fault
 		u.remove(h.id)
 		if charge && begun {
 			f.stats.HostFault++

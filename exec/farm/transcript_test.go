@@ -171,6 +171,8 @@ func show(actions []Action) []string {
 			out = append(out, fmt.Sprintf("assign %d to %s", a.Unit, a.Host))
 		case Reveal:
 			out = append(out, fmt.Sprintf("ask %s for %d", a.Host, a.Unit))
+		case Hide:
+			out = append(out, fmt.Sprintf("hide %s for %d", a.Host, a.Unit))
 		case Accept:
 			s := fmt.Sprintf("accept %d = %s by %s", a.Unit, strings.TrimRight(string(a.Vote.Digest[:]), "\x00"), join(a.Winners))
 			if a.Vote.Status != exec.Exited {

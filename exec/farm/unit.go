@@ -25,6 +25,7 @@ type replica struct {
 	assigned   time.Time
 	started    time.Time // zero while it waits in the host's queue
 	commitment ledger.Digest
+	asked      bool // for its result, now or before
 	vote       Vote
 }
 

@@ -25,8 +25,15 @@ func (f *Farm) review(u *unit) {
 		for i := range u.reps {
 			if r := &u.reps[i]; need > 0 && r.state == committed {
 				need--
-				r.state = revealing
+				r.state, r.asked = revealing, true
 				f.emit(Reveal{r.host.id, u.id})
+			}
+		}
+	} else if t.revealing > 0 {
+		for i := range u.reps {
+			if r := &u.reps[i]; r.state == revealing {
+				r.state = committed
+				f.emit(Hide{r.host.id, u.id})
 			}
 		}
 	}

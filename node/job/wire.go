@@ -35,6 +35,7 @@ type frame struct {
 	Drop    []drop   `cbor:"11,keyasint,omitempty"` // units that will not be paid, with the reason
 	Cancel  []uint64 `cbor:"12,keyasint,omitempty"` // units no longer wanted
 	Faults  []fault  `cbor:"13,keyasint,omitempty"` // units this provider could not run
+	Hide    []uint64 `cbor:"14,keyasint,omitempty"` // units asked for by Reveal that may not be shown yet; read before Reveal
 }
 
 // open is the first flight of a lease.
@@ -210,7 +211,7 @@ var emptyFrame = func() []byte {
 
 func (f *frame) empty() bool {
 	return f.Open == nil && f.Grant == nil && f.Refuse == nil && len(f.Tasks)+len(f.Commits)+len(f.Reveal)+len(f.Results)+
-		len(f.Claim)+len(f.Voucher)+len(f.Paid)+len(f.Drop)+len(f.Cancel)+len(f.Faults) == 0
+		len(f.Claim)+len(f.Voucher)+len(f.Paid)+len(f.Drop)+len(f.Cancel)+len(f.Faults)+len(f.Hide) == 0
 }
 
 // size is about how many bytes the result takes in a frame.

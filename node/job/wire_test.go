@@ -40,6 +40,7 @@ func samples() []struct {
 		{"drop", frame{Drop: []drop{{Unit: 1, Code: CodeLate}}}},
 		{"cancel", frame{Cancel: []uint64{4}}},
 		{"faults", frame{Faults: []fault{{Unit: 1, Code: CodeHost, Text: "t"}}}},
+		{"hide", frame{Hide: []uint64{1, 300}}},
 		{"blob-request", blobRequest{Hash: d(5)}},
 		{"blob-header", blobHeader{Found: true, Size: 9}},
 		{"credit-settle", creditFrame{Settle: []byte("s")}},
