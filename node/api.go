@@ -102,8 +102,8 @@ type JobPeer struct {
 	Name    string         `json:"name"`
 	State   string         `json:"state"` // "leased", "lost", "refused", "done", "bad"
 	Why     string         `json:"why,omitempty"`
-	Done    uint64         `json:"done"` // units of its that were accepted
-	Failed  uint64         `json:"failed"`
+	Done    uint64         `json:"done"`   // units of its that were accepted
+	Failed  uint64         `json:"failed"` // that it could not bring, or that were outvoted
 	Running int            `json:"running"`
 	Paid    ledger.Credits `json:"paid_ucr"`
 	RTTMs   float64        `json:"rtt_ms"`

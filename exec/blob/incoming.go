@@ -80,12 +80,7 @@ func (in *Incoming) open() (err error) {
 		return err
 	}
 	if in.offset > in.size { // of another idea of the size: start again
-		in.offset = 0
-		in.sum.Reset()
-		if err := in.file.Truncate(0); err != nil {
-			return err
-		}
-		if _, err := in.file.Seek(0, io.SeekStart); err != nil {
+		if err := in.Rewind(); err != nil {
 			return err
 		}
 	}
@@ -102,6 +97,17 @@ func (in *Incoming) open() (err error) {
 
 // Offset is how many bytes are here.
 func (in *Incoming) Offset() int64 { return in.offset }
+
+// Rewind throws away what is here, for senders that begin at the first byte.
+func (in *Incoming) Rewind() error {
+	in.offset = 0
+	in.sum.Reset()
+	if err := in.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := in.file.Seek(0, io.SeekStart)
+	return err
+}
 
 // Write appends the next bytes. ErrTooLong beyond the announced size, FullError on a full disk.
 func (in *Incoming) Write(p []byte) (int, error) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -201,7 +202,24 @@ func (b blobs) Open(hash ledger.Digest) (io.ReadCloser, int64, error) {
 	return f, info.Size(), nil
 }
 
+func (b blobs) Put(r io.Reader, owner string) (exec.File, error) {
+	f, err := b.Store.Put(r, owner)
+	return f, noRoom(err)
+}
+
 func (b blobs) Receive(f exec.File, owner string, r io.Reader) error {
+	return noRoom(b.receive(f, owner, r))
+}
+
+// noRoom tells what a full disk does from what a sender does.
+func noRoom(err error) error {
+	if errors.Is(err, blob.ErrFull) {
+		return fmt.Errorf("%w: %w", job.ErrNoRoom, err)
+	}
+	return err
+}
+
+func (b blobs) receive(f exec.File, owner string, r io.Reader) error {
 	if owner != "" {
 		b.Pin(f.Hash, owner) // before it is here, so that it cannot be collected in between
 	}
@@ -219,10 +237,9 @@ func (b blobs) Receive(f exec.File, owner string, r io.Reader) error {
 		return err
 	}
 	defer in.Close()
-	if in.Offset() > 0 { // what an earlier transfer left is here already
-		if _, err := io.CopyN(io.Discard, r, in.Offset()); err != nil {
-			return err
-		}
+	// The sender begins at the first byte, and what an earlier one left may be wrong.
+	if err := in.Rewind(); err != nil {
+		return err
 	}
 	if _, err := io.Copy(in, r); err != nil {
 		return err

@@ -676,6 +676,82 @@ func TestResultsTooLongToBeInlineAreNoFrame(t *testing.T) {
 	}
 }
 
+// What commits and never shows must not hold up a vote by faults of units that nobody gave it.
+func TestCommitmentHiddenBehindFaultsIsReplaced(t *testing.T) {
+	runAgainst(t, 2, 2, func(c *cheat, s Stream, l *cheatedLease) {
+		quit := make(chan struct{})
+		defer close(quit)
+		go func() {
+			for {
+				select {
+				case <-quit:
+					return
+				case <-time.After(heartbeat):
+					writeFrame(s, frame{Faults: []fault{{Unit: 1 << 40, Code: CodeHost}}})
+				}
+			}
+		}()
+		for {
+			f, ok := l.next(s)
+			if !ok {
+				return
+			}
+			for _, t := range f.Tasks {
+				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Hash: ledger.Digest{1}}}}) != nil {
+					return
+				}
+			}
+		}
+	}, func(t *testing.T, j node.Job, p node.JobPeer, earned ledger.Credits) {
+		if took := j.Ended.Sub(j.Created); took > time.Minute || earned != 0 {
+			t.Errorf("the job of %d units of a second took %s; the cheat earned %s", hostileUnits, took, earned)
+		}
+	})
+}
+
+// A requester that pays one unit and then sends the same number with ever new inputs gets no more
+// than the window.
+func TestUnitNumberSentAgainCountsAgain(t *testing.T) {
+	withProvider(t, lends(2), func(t *testing.T, h *hirer) {
+		h.x.allow(h.host.self, h.m.Program.Hash)
+		o := h.request()
+		lock, err := ledger.ParseEntry(o.Lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := h.dial()
+		h.send(s, frame{Open: o})
+		if f := h.answer(s); f.Grant == nil {
+			t.Fatal("no grant")
+		}
+		h.send(s, frame{Tasks: []task{{Unit: 0}}})
+		f := h.answer(s)
+		cost, _ := onePer.Cost(unitFuel)
+		v, err := h.Book.Vouch(t.Context(), lock.Digest(), f.Claim, cost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.send(s, frame{Voucher: v, Paid: []uint64{0}})
+		unpaid := 0
+		for start, sent := time.Now(), 0; time.Since(start) < time.Minute/2; {
+			if sent == unpaid { // the last was computed
+				sent++
+				h.send(s, frame{Tasks: []task{{Unit: 1, Input: exec.Input{Stdin: []byte{byte(sent)}}}}})
+			}
+			s.WriteFrame(emptyFrame)
+			f, err := readFrame(s)
+			if err != nil || f.Refuse != nil {
+				break
+			}
+			unpaid += len(f.Results)
+		}
+		if x, _ := h.host.Book.Exposure(h.Book.Account()); unpaid == 0 || unpaid > int(x.Window.Allowed()) {
+			t.Errorf("%d results unpaid, window %d", unpaid, x.Window.Allowed())
+		}
+		s.Reset()
+	})
+}
+
 // A program may print its files: who names the hash of a blob that lies here for something else
 // must show that it knows the bytes.
 func TestLocalBlobIsNotReadByNamingItsHash(t *testing.T) {

@@ -32,6 +32,22 @@ const slowest = 16 << 10
 // maxForeign bounds how many blobs are remembered as shown by peers.
 const maxForeign = 1 << 16
 
+// transferTime is the most that fetching these files one after the other takes.
+func transferTime(files []exec.File) (t time.Duration) {
+	for _, f := range files {
+		t += blobStall + time.Duration(f.Size/slowest)*time.Second
+	}
+	return t
+}
+
+func hashesOf(files []exec.File) []ledger.Digest {
+	out := make([]ledger.Digest, len(files))
+	for i, f := range files {
+		out[i] = f.Hash
+	}
+	return out
+}
+
 type blobRequest struct {
 	Hash ledger.Digest `cbor:"1,keyasint"`
 }
@@ -276,7 +292,7 @@ func (x *Exchange) fetch(ctx context.Context, f exec.File, p peer.ID) error {
 // transfer hands the bytes of a blob of p to take.
 func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, take func(io.Reader) error) error {
 	// Slower than this is as good as not at all, and holds a lease.
-	ctx, done := context.WithTimeout(ctx, blobStall+time.Duration(f.Size/slowest)*time.Second)
+	ctx, done := context.WithTimeout(ctx, transferTime([]exec.File{f}))
 	defer done()
 	dial, cancel := context.WithTimeout(ctx, blobStall)
 	s, err := x.net.Open(dial, p, BlobProtocol, blobFrame)

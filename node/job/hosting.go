@@ -55,7 +55,7 @@ type hosting struct {
 	held      time.Time            // since when the window is full while some are asked for; zero = it is not
 	extra     int                  // shown beyond the window since then
 	waits     int                  // of these, after waiting for pay
-	claimed   map[uint64]shownUnit // shown and claimed, not yet paid
+	claimed   []shownUnit          // shown and claimed, not yet paid, oldest first
 	paidSum   ledger.Credits       // of these, paid for
 	claimSum  ledger.Credits       // over all claims of this lease
 	window    int                  // unpaid units allowed
@@ -81,6 +81,7 @@ type finished struct {
 
 // shownUnit is a unit that was claimed and is not paid.
 type shownUnit struct {
+	unit uint64 // not unique: a unit whose result got lost may be sent again
 	cost ledger.Credits
 	at   time.Time
 }
@@ -108,8 +109,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
 		since: time.Now(), wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
-		claimed: map[uint64]shownUnit{},
-		out:     frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
+		out: frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
 	}
 	h.window = h.allowed()
 	h.signal() // the grant goes out first
@@ -168,6 +168,7 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 			group = noGroup{}
 		}
 		defer group.Leave()
+		defer h.p.x.allowMembers(group, hashesOf(files)...)()
 		defer func() { // stays in the group, listening, until the lease ends
 			for {
 				if _, err := group.Next(ctx); err != nil {
@@ -179,11 +180,6 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 		if len(fellows) > 0 {
 			from = []peer.ID{fellows[mrand.IntN(len(fellows))], h.s.Peer()}
 		}
-		var hashes []ledger.Digest
-		for _, f := range files {
-			hashes = append(hashes, f.Hash)
-		}
-		defer h.p.x.allowMembers(group, hashes...)()
 	}
 	for _, f := range files {
 		if err := h.p.x.getFor(ctx, f, from...); err != nil {
@@ -297,6 +293,12 @@ func (h *hosting) takeTasks(f frame) *Refusal {
 		}
 		i, _ := slices.BinarySearchFunc(h.queue, t.Unit, func(q task, u uint64) int { return cmp.Compare(q.Unit, u) })
 		h.queue = slices.Insert(h.queue, i, t)
+	}
+	for _, u := range f.Hide { // too late for what is shown
+		if i := slices.IndexFunc(h.asked, func(r *finished) bool { return r.wire.Unit == u }); i >= 0 {
+			h.committed[u] = h.asked[i]
+			h.asked = slices.Delete(h.asked, i, i+1)
+		}
 	}
 	for _, u := range f.Reveal {
 		if r := h.committed[u]; r != nil {
@@ -466,9 +468,9 @@ func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range paid {
-		if c, ok := h.claimed[u]; ok {
-			h.paidSum += c.cost
-			delete(h.claimed, u)
+		if i := slices.IndexFunc(h.claimed, func(c shownUnit) bool { return c.unit == u }); i >= 0 {
+			h.paidSum += h.claimed[i].cost
+			h.claimed = slices.Delete(h.claimed, i, i+1)
 			if !h.held.IsZero() {
 				h.extra = min(h.extra+1, ledger.MaxWindow)
 			}
@@ -501,7 +503,7 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 	defer h.mu.Unlock()
 	for _, r := range batch {
 		f.Results = append(f.Results, r.wire)
-		h.claimed[r.wire.Unit] = shownUnit{r.cost, time.Now()}
+		h.claimed = append(h.claimed, shownUnit{r.wire.Unit, r.cost, time.Now()})
 		h.claimSum += r.cost
 		h.p.count(r.fuel)
 	}
@@ -518,12 +520,13 @@ func (h *hosting) note() {
 }
 
 // mayRun reports whether one more unit may be computed without pay; mu is held. Without voting
-// whatever runs will be shown, so all of it counts towards the window. Hidden results are
+// whatever runs will be shown, so all of it counts towards the window; each lease may have one, so that
+// jobs of one requester do not wait for each other. Hidden results are
 // worthless to the payer and have a bound of their own, which holds for what is fresh: older ones
 // wait for replicas of other hosts, which may wait for ours.
 func (h *hosting) mayRun(now time.Time) bool {
 	if h.manifest.Verify == 1 {
-		return len(h.running)+len(h.finished)+len(h.claimed)+h.p.risk(h) < h.window
+		return len(h.running)+len(h.finished)+len(h.claimed) < max(h.window-h.p.risk(h), 1)
 	}
 	hidden := len(h.running)
 	for _, r := range h.committed {
@@ -539,10 +542,11 @@ func (h *hosting) mayRun(now time.Time) bool {
 // lease may have one, so that jobs of one requester do not wait for each other.
 //
 // All hosts of a unit are asked at once and show in the order asked, so the unit asked for first
-// is never held back by later ones, and is decided: nobody waits for ever. Only a host that is lost
-// breaks the order, since its place is taken later. Two hosts may then wait for each other, and to
-// end that more is shown: one for each that is paid meanwhile, at most ledger.MaxWindow, and one
-// after firstWait without pay, twice firstWait, and so on, seven before the lease counts as unused.
+// is never held back by later ones, and is decided: nobody waits for ever. Only what was shown when
+// another host got lost breaks the order, since that host's place is taken later. Two hosts may then
+// wait for each other, and to end that more is shown: one for each that is paid meanwhile, at most
+// ledger.MaxWindow, and one after firstWait without pay, twice firstWait, and so on, seven before
+// the lease counts as unused.
 // It returns how long to wait for the next of these; 0 = nothing is held back.
 func (h *hosting) show(now time.Time) (wait time.Duration) {
 	h.mu.Lock()
@@ -583,8 +587,10 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	if !h.p.policy().Accepts {
 		return
 	}
+	allowed := h.allowed()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.window = allowed // other leases of the payer move it too
 	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(time.Now()) {
 		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.lock.Amount {
 			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: "the LOCK is used up"})

@@ -83,14 +83,6 @@ func (j journal) newJob(ctx context.Context, id exec.JobID, manifest []byte, s j
 	return j.store.Commit(ctx, ledger.Op{Key: jobKey('m', id), Value: manifest}, op)
 }
 
-func (j journal) saveState(ctx context.Context, id exec.JobID, s jobState) error {
-	op, err := put(jobKey('s', id), s)
-	if err != nil {
-		return err
-	}
-	return j.store.Commit(ctx, op)
-}
-
 func (j journal) input(id exec.JobID, unit uint64) (in exec.Input, err error) {
 	return in, j.get(unitKey('i', id, unit), &in)
 }

@@ -50,6 +50,7 @@ type lease struct {
 	wake      chan struct{}
 	tasks     []uint64
 	reveal    []uint64
+	hide      []uint64
 	cancel    []uint64
 	drops     []drop
 	accepted  ledger.Credits // of units whose results are durable
@@ -57,15 +58,25 @@ type lease struct {
 	claim     []byte         // the newest, verified against what was received
 	sums      claimSums
 	commits   map[uint64]ledger.Digest
-	pending   map[uint64]bool      // assigned and not ended
-	undecided map[uint64]bool      // of these, the results are here
-	late      map[uint64]bool      // cancelled; a result may be on its way
-	asked     map[uint64]time.Time // committed to, and to be shown since
-	progress  time.Time            // of the last commit, result or fault, or of the first task after
+	pending   map[uint64]bool // assigned and not ended
+	undecided map[uint64]bool // of these, the results are here
+	late      map[uint64]bool // cancelled; a result may be on its way
+	asked     map[uint64]ask  // committed to, and to be shown
+	asks      uint64          // made so far
+	shown     ask             // the latest of those shown, and when a result came last
+	progress  time.Time       // of the last commit, result or fault, or of the first task after
+	fetching  bool            // we bring a result's files here
+	transfer  time.Duration   // what the provider may need to fetch one unit's files
 	closing   bool
 	gone      bool // settled with what was accepted by then
 	ended     *Refusal
 	revokes   []func()
+}
+
+// An ask is one result that we want to see.
+type ask struct {
+	nth uint64 // in the order of asking, from 1
+	at  time.Time
 }
 
 type claimSums struct {
@@ -84,7 +95,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l := &lease{
 		run: r, peer: c.peer, account: c.account, name: c.name, price: c.price, amount: amount, worst: worst,
 		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
-		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]time.Time{},
+		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]ask{},
 	}
 	dial, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -119,7 +130,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		return fail(refuse(CodeProtocol, "no grant"))
 	}
 	l.s.SetIdle(silence)
-	l.grant = *f.Grant
+	l.grant, l.transfer = *f.Grant, transferTime(r.files())
 	units := int(min(amount/max(worst, 1), 1<<30))
 	l.queue = min(l.grant.Queue/l.grant.Slots, units/min(l.grant.Slots, units)-1)
 	return l, nil
@@ -267,10 +278,17 @@ func (l *lease) take(ctx context.Context, f frame) error {
 		}
 	}
 	for _, x := range f.Faults {
-		l.forget(x.Unit)
-		l.update(func() { l.progress = time.Now() })
-		why := (&Refusal{Code: x.Code, Text: clip(x.Text)}).Error()
-		r.post(func(now time.Time) []farm.Action { return r.farm.HostFault(farm.HostID(l.peer), x.Unit, why, now) })
+		mine := false
+		l.update(func() {
+			if mine = l.pending[x.Unit]; mine {
+				l.progress = time.Now()
+			}
+			l.done(x.Unit)
+		})
+		if !mine { // it crossed our cancellation, or is noise
+			continue
+		}
+		r.fault(l.peer, x.Unit, (&Refusal{Code: x.Code, Text: clip(x.Text)}).Error())
 	}
 	if len(f.Results) > 0 {
 		if err := l.checkClaim(f); err != nil {
@@ -341,22 +359,30 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 			return refuse(CodeOutvoted, "unit %d was revealed as something else than committed", x.Unit)
 		}
 	}
-	if err := l.fetch(ctx, x); err != nil {
-		if bad := (*Refusal)(nil); errors.As(err, &bad) {
-			return bad
+	l.update(func() { l.fetching = true })
+	var err error
+	r.insist(ctx, "results", func() error {
+		if err = l.fetch(ctx, x); errors.Is(err, ErrNoRoom) {
+			return err
+		}
+		return nil
+	})
+	l.update(func() { l.fetching, l.progress = false, time.Now() })
+	if err != nil {
+		if bad := (*Refusal)(nil); errors.As(err, &bad) || ctx.Err() != nil {
+			return err
 		}
 		l.forget(x.Unit)
-		r.post(func(now time.Time) []farm.Action {
-			return r.farm.HostFault(farm.HostID(l.peer), x.Unit, err.Error(), now)
-		})
+		r.fault(l.peer, x.Unit, err.Error())
+		l.end(refuse(CodeBlob, "files of unit %d: %v", x.Unit, err)) // others may get theirs through
 		return nil
 	}
 	v := farm.Vote{Digest: x.Digest, Fuel: x.Result.Fuel, Status: x.Result.Status, OK: x.Result.OK()}
 	res := *x
 	l.update(func() {
 		l.undecided[x.Unit] = true
+		l.shown = ask{max(l.shown.nth, l.asked[x.Unit].nth), time.Now()}
 		delete(l.asked, x.Unit)
-		l.progress = time.Now()
 	})
 	r.post(func(now time.Time) []farm.Action {
 		r.keep(l, &res)
@@ -422,7 +448,23 @@ func (l *lease) assign(u uint64) {
 }
 
 func (l *lease) revealUnit(u uint64) {
-	l.update(func() { l.reveal = append(l.reveal, u); l.asked[u] = time.Now() })
+	l.update(func() {
+		l.reveal = append(l.reveal, u)
+		l.asks++
+		l.asked[u] = ask{l.asks, time.Now()}
+	})
+}
+
+// hideUnit takes that back.
+func (l *lease) hideUnit(u uint64) {
+	l.update(func() {
+		delete(l.asked, u)
+		if i := slices.Index(l.reveal, u); i >= 0 { // not said yet
+			l.reveal = slices.Delete(l.reveal, i, i+1)
+		} else {
+			l.hide = append(l.hide, u)
+		}
+	})
 }
 
 // accept pays for a unit whose result is durable; it reports false when the lease is settled already.
@@ -483,13 +525,15 @@ func (l *lease) computing() (n int) {
 func (l *lease) overdue(now time.Time, most time.Duration) (unit uint64, hides, stuck bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for u, since := range l.asked {
-		// While we owe it a result it may hold others back.
-		if len(l.undecided)+len(l.paid) == 0 && now.Sub(since) > revealTime && now.Sub(l.progress) > revealTime {
+	for u, a := range l.asked {
+		// While we owe it a result it may hold others back, but it shows them in the order asked.
+		idle := len(l.undecided)+len(l.paid) == 0 && now.Sub(l.shown.at) > revealTime
+		if now.Sub(a.at) > revealTime && !l.fetching && (idle || a.nth < l.shown.nth) {
 			return u, true, false
 		}
 	}
-	return 0, false, len(l.pending) > 0 && now.After(l.expiry) || l.computing() > 0 && now.Sub(l.progress) > most+stallTime
+	stalled := l.computing() > 0 && !l.fetching && now.Sub(l.progress) > most+l.transfer+stallTime
+	return 0, false, len(l.pending) > 0 && now.After(l.expiry) || stalled
 }
 
 func (l *lease) forget(u uint64) { l.update(func() { l.done(u) }) }
@@ -546,8 +590,8 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	}
 	var f frame
 	tasks := l.tasks
-	f.Reveal, f.Cancel, f.Drop, f.Paid = l.reveal, l.cancel, l.drops, l.paid
-	l.tasks, l.reveal, l.cancel, l.drops, l.paid = nil, nil, nil, nil, nil
+	f.Reveal, f.Hide, f.Cancel, f.Drop, f.Paid = l.reveal, l.hide, l.cancel, l.drops, l.paid
+	l.tasks, l.reveal, l.hide, l.cancel, l.drops, l.paid = nil, nil, nil, nil, nil, nil
 	claim, accepted := l.claim, l.accepted
 	closing := l.closing
 	l.mu.Unlock()
@@ -592,14 +636,14 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 
 // allowInput lets the provider fetch the files of a unit until the lease ends.
 func (l *lease) allowInput(in exec.Input) {
-	var hashes []ledger.Digest
-	for _, f := range in.Files {
-		hashes = append(hashes, f.Hash)
-	}
+	files := slices.Clone(in.Files)
 	if in.StdinFile != nil {
-		hashes = append(hashes, in.StdinFile.Hash)
+		files = append(files, *in.StdinFile)
 	}
-	if len(hashes) > 0 {
-		l.revokes = append(l.revokes, l.run.req.x.allow(l.peer, hashes...))
+	if len(files) == 0 {
+		return
 	}
+	l.revokes = append(l.revokes, l.run.req.x.allow(l.peer, hashesOf(files)...))
+	most := transferTime(append(files, l.run.files()...))
+	l.update(func() { l.transfer = max(l.transfer, most) })
 }

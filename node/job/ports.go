@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -39,6 +40,10 @@ type Network interface {
 	// Name is what p calls itself, or a short form of its ID.
 	Name(p peer.ID) string
 }
+
+// ErrNoRoom is what Put and Receive wrap when this machine's disk, or the owner's quota, is full:
+// no fault of whoever sent the bytes.
+var ErrNoRoom = errors.New("no room for data here")
 
 // Blobs keeps bytes by SHA-256. It is safe for concurrent use.
 type Blobs interface {

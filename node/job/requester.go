@@ -238,6 +238,9 @@ func (n *run) view() node.Job {
 	return j
 }
 
+// errNoMoreInput is for who sends input to a job that has ended, or to a closed one.
+var errNoMoreInput = &node.Problem{Code: node.CodeUsage, Message: "the job takes no more input"}
+
 // AddInputs takes units at, at+1, … from next until io.EOF. Units already known are read
 // and passed over, so that a sender who lost its connection may send again.
 func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, next func() (exec.Input, error)) (uint64, error) {
@@ -257,23 +260,16 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 			return nil
 		}
 		added := uint64(len(ops))
-		s := n.snapshot()
-		if s.Closed || s.State != node.JobRunning {
-			return &node.Problem{Code: node.CodeUsage, Message: "the job takes no more input"}
-		}
-		s.Units += added
-		op, err := put(jobKey('s', id), s)
-		if err != nil {
-			return err
-		}
-		if err := r.env.Store.Commit(ctx, append(ops, op)...); err != nil {
+		if err := n.restate(ctx, func(s *jobState) error {
+			if s.Closed || s.State != node.JobRunning {
+				return errNoMoreInput
+			}
+			s.Units += added
+			return nil
+		}, ops...); err != nil {
 			return err
 		}
 		ops, size = nil, 0
-		n.mu.Lock()
-		n.state.Units, n.job.Units = s.Units, s.Units
-		n.announce()
-		n.mu.Unlock()
 		n.post(func(now time.Time) []farm.Action { return n.farm.AddUnits(added, now) })
 		r.env.Tell()
 		return nil
@@ -334,7 +330,7 @@ func (n *run) awaitRoom(ctx context.Context, unit uint64, flush func() error) er
 		changed := n.changed
 		n.mu.Unlock()
 		if over {
-			return &node.Problem{Code: node.CodeUsage, Message: "the job takes no more input"}
+			return errNoMoreInput
 		}
 		if ok {
 			return nil
@@ -427,21 +423,23 @@ func (r *Requester) CloseInputs(ctx context.Context, id exec.JobID, units uint64
 	}
 	n.inputs.Lock()
 	defer n.inputs.Unlock()
-	s := n.snapshot()
-	switch {
-	case s.Closed && s.Units == units:
-		return n.view(), nil
-	case s.Closed || s.Units != units:
-		return n.view(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the job has %d units, not %d", s.Units, units), Hint: "send the missing inputs first"}
-	}
-	s.Closed = true
-	if err := r.j.saveState(ctx, id, s); err != nil {
+	known := false
+	err = n.restate(ctx, func(s *jobState) error {
+		switch {
+		case s.Closed && s.Units == units:
+			known = true
+			return nil
+		case s.Closed || s.Units != units:
+			return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the job has %d units, not %d", s.Units, units), Hint: "send the missing inputs first"}
+		case s.State != node.JobRunning:
+			return errNoMoreInput
+		}
+		s.Closed = true
+		return nil
+	})
+	if err != nil || known {
 		return n.view(), err
 	}
-	n.mu.Lock()
-	n.state.Closed, n.job.Closed = true, true
-	n.announce()
-	n.mu.Unlock()
 	n.post(func(now time.Time) []farm.Action { return n.farm.Close(now) })
 	return n.view(), nil
 }

@@ -64,13 +64,13 @@ type run struct {
 	cancelled  bool
 	lastTold   time.Time
 	shownAt    time.Time
-	hireAt     time.Time     // not before
-	hireLater  bool          // then, at the latest
-	stuckSince time.Time     // no unit is worked on though some wait; zero = it goes on
-	longest    time.Duration // of the units accepted so far, as their hosts measured it
+	hireAt     time.Time // not before
+	hireLater  bool      // then, at the latest
+	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
 	meanFuel   ledger.Fuel
 
 	inputs   sync.Mutex  // held by whoever adds inputs
+	saving   sync.Mutex  // held from a look at state to the end of the commit that replaces it
 	hasBlobs atomic.Bool // some result has bytes outside the journal
 
 	mu      sync.Mutex // guards what follows
@@ -82,6 +82,7 @@ type run struct {
 	readers int
 	failed  map[uint64]bool // for the grid; at most maxFailed
 	changed chan struct{}   // closed and replaced at each change
+	ails    string          // see trouble
 }
 
 const maxFailed = 1 << 16
@@ -210,7 +211,7 @@ func (r *run) tend(now time.Time) {
 		if slots == 0 && l.busy() == 0 {
 			l.close()
 		}
-		switch unit, hides, stuck := l.overdue(now, r.unitTime()); {
+		switch unit, hides, stuck := l.overdue(now, time.Duration(r.m.Limits.WallMs)*time.Millisecond); {
 		case hides: // others have shown theirs meanwhile: it may not choose now
 			r.perform(r.farm.Mismatch(farm.HostID(p), unit, now))
 		case stuck:
@@ -221,15 +222,6 @@ func (r *run) tend(now time.Time) {
 		r.hire(now)
 	}
 	r.publish(now)
-}
-
-// unitTime is how long a unit may take: its limit, or far less once units are known to be short.
-func (r *run) unitTime() time.Duration {
-	most := time.Duration(r.m.Limits.WallMs) * time.Millisecond
-	if r.longest > 0 {
-		most = min(most, 20*r.longest)
-	}
-	return most
 }
 
 // hire opens leases while more units wait than the leases at hand can take.
@@ -451,6 +443,16 @@ func (r *run) refused(p peer.ID, err error, now time.Time) {
 	r.env.Emit("warn", "job", fmt.Sprintf("%s: %s", st.view.Name, err), "job", r.id.Short(), "peer", st.view.Name)
 }
 
+// fault notes a unit that a provider could not bring; it is called from any goroutine.
+func (r *run) fault(p peer.ID, unit uint64, why string) {
+	r.post(func(now time.Time) []farm.Action {
+		if st := r.standing[p]; st != nil {
+			st.view.Failed++
+		}
+		return r.farm.HostFault(farm.HostID(p), unit, why, now)
+	})
+}
+
 // ban is for providers caught cheating: not again in this job.
 func (r *run) ban(p peer.ID, why string) {
 	if st := r.standing[p]; st != nil {
@@ -476,6 +478,10 @@ func (r *run) perform(actions []farm.Action) {
 			if l := r.leases[peer.ID(a.Host)]; l != nil {
 				l.revealUnit(a.Unit)
 			}
+		case farm.Hide:
+			if l := r.leases[peer.ID(a.Host)]; l != nil {
+				l.hideUnit(a.Unit)
+			}
 		case farm.CancelUnit:
 			if l := r.leases[peer.ID(a.Host)]; l != nil {
 				l.cancelUnit(a.Unit)
@@ -485,6 +491,9 @@ func (r *run) perform(actions []farm.Action) {
 				s.lease.refuse(a.Unit, CodeOutvoted)
 			}
 			r.req.noteBad(peer.ID(a.Host))
+			if st := r.standing[peer.ID(a.Host)]; st != nil {
+				st.view.Failed++
+			}
 			r.env.Emit("warn", "job", fmt.Sprintf("unit %d of %s: %s", a.Unit, r.env.Net.Name(peer.ID(a.Host)), a.Reason), "job", r.id.Short(), "peer", r.env.Net.Name(peer.ID(a.Host)))
 		case farm.Accept:
 			r.accept(a)
@@ -541,7 +550,6 @@ func (r *run) accept(a farm.Accept) {
 		}
 	}
 	s.out.Result.Nonce = nil
-	r.longest = max(r.longest, time.Duration(s.out.Result.Result.WallMs)*time.Millisecond, time.Millisecond)
 	r.pinOutcome(s.out)
 	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
 		r.meanFuel = f
@@ -613,20 +621,8 @@ func (r *run) journal() {
 			}
 			ops = append(ops, op)
 		}
-		for wait := time.Second; ; wait = min(2*wait, rejoinMax) {
-			err := r.env.Store.Commit(r.req.ctx, ops...)
-			if err == nil {
-				break
-			}
-			if r.req.ctx.Err() != nil {
-				return // unpaid and unseen: they run again after the restart
-			}
-			r.setWhy(fmt.Sprintf("results cannot be saved: %v; free some space, next try in %s", err, wait))
-			select {
-			case <-time.After(wait):
-			case <-r.req.ctx.Done():
-				return
-			}
+		if r.insist(r.req.ctx, "results", func() error { return r.env.Store.Commit(r.req.ctx, ops...) }) != nil {
+			return // unpaid and unseen: they run again after the restart
 		}
 		for _, s := range batch {
 			for _, p := range s.pays {
@@ -636,6 +632,35 @@ func (r *run) journal() {
 			}
 		}
 		r.noteEnded(batch)
+	}
+}
+
+// insist repeats what needs room on our own disk until it succeeds or ctx ends, and says
+// meanwhile what the job waits for: a full disk here is nobody else's fault, and loses nothing.
+func (r *run) insist(ctx context.Context, what string, save func() error) error {
+	defer r.trouble("")
+	for wait := time.Second; ; wait = min(2*wait, rejoinMax) {
+		err := save()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		r.trouble(fmt.Sprintf("%s cannot be saved: %v; free some space, next try in %s", what, err, wait))
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// trouble is what ails this node; while it lasts nothing else is said to hold up the job.
+func (r *run) trouble(why string) {
+	r.mu.Lock()
+	before := r.ails
+	r.ails = why
+	r.mu.Unlock()
+	if why != before {
+		r.setWhy(why)
 	}
 }
 
@@ -676,6 +701,7 @@ func (r *run) announce() {
 func (r *run) setWhy(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	why = cmp.Or(r.ails, why)
 	if r.job.Why == why || r.state.State != node.JobRunning {
 		return
 	}
@@ -684,11 +710,41 @@ func (r *run) setWhy(why string) {
 	r.env.Tell()
 }
 
+// restate makes a changed state durable, with other rows, and then known. Nobody else changes it
+// meanwhile, so inputs that come as the job ends do not bring it back.
+func (r *run) restate(ctx context.Context, change func(*jobState) error, more ...ledger.Op) error {
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	s := r.snapshot()
+	if err := change(&s); err != nil {
+		return err
+	}
+	op, err := put(jobKey('s', r.id), s)
+	if err != nil {
+		return err
+	}
+	if err := r.env.Store.Commit(ctx, append(more, op)...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state, r.job.Units, r.job.Closed = s, s.Units, s.Closed
+	if s.State != node.JobRunning {
+		r.job.State, r.job.Why, r.job.Running, r.job.Ended = s.State, "", 0, time.UnixMilli(s.Ended)
+	}
+	r.announce()
+	return nil
+}
+
 // finish writes the end of the job down, unless the node is only stopping.
 func (r *run) finish() {
+	defer r.env.Tell()
 	r.mu.Lock()
-	s := r.state
-	if r.req.ctx.Err() == nil && s.State == node.JobRunning {
+	r.job.Peers = r.peers()
+	r.mu.Unlock()
+	end := func(s *jobState) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		switch {
 		case r.cancelled:
 			s.State = node.JobCancelled
@@ -699,28 +755,18 @@ func (r *run) finish() {
 		}
 		s.Ended = time.Now().UnixMilli()
 		s.Done, s.Failed, s.Spent, s.Disputes, s.Blobs = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes, r.hasBlobs.Load()
+		return nil
 	}
-	r.mu.Unlock()
-	if s.State != node.JobRunning {
-		if err := r.req.j.saveState(context.WithoutCancel(r.ctx), r.id, s); err != nil {
-			r.log.Error("journal", "err", err)
-		}
-		r.env.Blobs.Unpin("job/" + r.id.String())
+	if r.req.ctx.Err() != nil || r.insist(r.req.ctx, "the end of the job", func() error { return r.restate(context.WithoutCancel(r.ctx), end) }) != nil {
+		r.mu.Lock() // the node stops: the job goes on, or ends again, after the restart
+		defer r.mu.Unlock()
+		r.job.Why, r.job.Running = "", 0
+		r.announce()
+		return
 	}
-	r.mu.Lock()
-	r.state = s
-	r.job.State, r.job.Why, r.job.Running = s.State, "", 0
-	if s.Ended != 0 {
-		r.job.Ended = time.UnixMilli(s.Ended)
-	}
-	spent, done, failed := r.job.Spent, r.job.Done, r.job.Failed
-	r.job.Peers = r.peers()
-	r.announce()
-	r.mu.Unlock()
-	if s.State != node.JobRunning {
-		r.env.Emit("ok", "job", fmt.Sprintf("%s %s: %d units, %d failed, %s", r.m.Name, s.State, done, failed, spent), "job", r.id.Short())
-	}
-	r.env.Tell()
+	r.env.Blobs.Unpin("job/" + r.id.String())
+	j := r.view()
+	r.env.Emit("ok", "job", fmt.Sprintf("%s %s: %d units, %d failed, %s", r.m.Name, j.State, j.Done, j.Failed, j.Spent), "job", r.id.Short())
 }
 
 // publish shows the job's state to whoever looks, and to its group once a second.
@@ -779,13 +825,10 @@ func (r *run) members() {
 	}
 }
 
-func (r *run) programHashes() []ledger.Digest {
-	out := []ledger.Digest{r.m.Program.Hash}
-	for _, f := range r.m.Data {
-		out = append(out, f.Hash)
-	}
-	return out
-}
+// files is what every provider needs.
+func (r *run) files() []exec.File { return append([]exec.File{r.m.Program}, r.m.Data...) }
+
+func (r *run) programHashes() []ledger.Digest { return hashesOf(r.files()) }
 
 // What goes into a job is kept until it ends; what came out, and is too long for the journal, for good.
 func (r *run) pin(h ledger.Digest) { r.env.Blobs.Pin(h, "job/"+r.id.String()) }
