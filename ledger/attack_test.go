@@ -36,7 +36,7 @@ func TestAttack01ReceiptReplay(t *testing.T) {
 		if again, err := p.user.Vouch(t.Context(), p.lock, claim, ledger.Credit); err != nil || !bytes.Equal(again, voucher) {
 			t.Fatalf("replayed claim: %v, want the stored voucher", err)
 		}
-		if err := p.host.Credit(t.Context(), voucher); err != nil {
+		if err := p.host.Credit(t.Context(), voucher, 0); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := p.host.AcceptLock(t.Context(), p.lockRaw, time.Now()); !errors.Is(err, ledger.ErrClosed) {
@@ -63,7 +63,7 @@ func TestAttack02CrossNetworkReplay(t *testing.T) {
 	lock := ok(user.Lock(t.Context(), ledger.LockRequest{Payee: host.Account(), Amount: ledger.Credit, Expiry: time.Now().Add(time.Hour)}))(t)
 	for name, send := range map[string]func() error{
 		"lock":    func() error { _, err := host.AcceptLock(t.Context(), p.lockRaw, time.Now()); return err },
-		"voucher": func() error { return host.Credit(t.Context(), voucher) },
+		"voucher": func() error { return host.Credit(t.Context(), voucher, 0) },
 		"settle":  func() error { _, err := host.Earn(t.Context(), settle); return err },
 		"claim":   func() error { _, err := user.Vouch(t.Context(), lock.Digest, claim, 1); return err },
 	} {
@@ -230,7 +230,7 @@ func TestAttack11UnderSettlement(t *testing.T) {
 	claim := ok(q.host.Claim(t.Context(), q.lock, 1, 3*ledger.Credit, ledger.Digest{}))(t)
 	late := ok(q.user.Vouch(t.Context(), q.lock, claim, 3*ledger.Credit))(t)
 	ok(q.host.Earn(t.Context(), settleAt(t, q.userKey, q.lockRaw, 1*ledger.Credit)))(t)
-	if err := q.host.Credit(t.Context(), late); !errors.As(err, &under) {
+	if err := q.host.Credit(t.Context(), late, 0); !errors.As(err, &under) {
 		t.Errorf("late voucher: %v", err)
 	}
 }

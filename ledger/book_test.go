@@ -73,7 +73,7 @@ func (p *pair) unit(t testing.TB, amount ledger.Credits) (claim, voucher []byte)
 	claim = ok(p.host.Claim(t.Context(), p.lock, 1000, amount, ledger.Digest{1}))(t)
 	c := ok(ledger.ParseClaim(claim))(t)
 	voucher = ok(p.user.Vouch(t.Context(), p.lock, claim, c.Amount))(t)
-	if err := p.host.Credit(t.Context(), voucher); err != nil {
+	if err := p.host.Credit(t.Context(), voucher, 0); err != nil {
 		t.Fatal(err)
 	}
 	return claim, voucher
@@ -136,5 +136,47 @@ func TestTooSmallBalanceSaysNeedAndHave(t *testing.T) {
 	var no *ledger.NoCreditError
 	if !errors.As(err, &no) || no.Need != 7*ledger.Credit || no.Have != 6*ledger.Credit {
 		t.Fatalf("%v", err)
+	}
+}
+
+// The last voucher got lost with its stream, and the settle pays every unit in full.
+func TestPaidInFullBySettleIsNoDefault(t *testing.T) {
+	p := newPair(t, 5*ledger.Credit)
+	for range 3 {
+		_, v := p.unit(t, ledger.Credit/10)
+		if err := p.host.Credit(t.Context(), v, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := ok(p.host.Claim(t.Context(), p.lock, 1000, ledger.Credit/10, ledger.Digest{1}))(t)
+	ok(p.user.Vouch(t.Context(), p.lock, c, 4*ledger.Credit/10))(t) // it never arrives
+	settle := ok(p.user.Settle(t.Context(), p.lock))(t)
+	ok(p.host.Earn(t.Context(), settle))(t)
+	x, err := p.host.Exposure(p.user.Account())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Window.Allowed() != 4 || x.Window.Defaults() != 0 || x.Unpaid != 0 {
+		t.Errorf("window %d with %d defaults and %d unpaid after four paid units", x.Window.Allowed(), x.Window.Defaults(), x.Unpaid)
+	}
+}
+
+// One unit of the lease was outvoted; all others are paid, and count.
+func TestOneOutvotedUnitDoesNotHoldTheWindow(t *testing.T) {
+	p := newPair(t, 5*ledger.Credit)
+	ok(p.host.Claim(t.Context(), p.lock, 1, ledger.Credit/10, ledger.Digest{1}))(t) // not paid
+	for i := range uint32(40) {
+		c := ok(p.host.Claim(t.Context(), p.lock, 1, ledger.Credit/100, ledger.Digest{1}))(t)
+		v := ok(p.user.Vouch(t.Context(), p.lock, c, ledger.Credits(i+1)*ledger.Credit/100))(t)
+		if err := p.host.Credit(t.Context(), v, i+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x, err := p.host.Exposure(p.user.Account())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Window.Allowed() != ledger.MaxWindow || x.Unpaid != 1 {
+		t.Errorf("window %d, %d unpaid after 40 paid units and one that is not", x.Window.Allowed(), x.Unpaid)
 	}
 }

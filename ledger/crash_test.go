@@ -103,7 +103,7 @@ func runLease(t *testing.T, user, host *ledger.Book, lock ledger.Digest) error {
 		if err != nil {
 			return err
 		}
-		if err := host.Credit(ctx, voucher); err != nil {
+		if err := host.Credit(ctx, voucher, 0); err != nil {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func TestReopenedBookStandsWhereItStood(t *testing.T) {
 	}
 	// The claim that was on its way is answered and credited as if nothing had happened.
 	voucher := ok(p.user.Vouch(t.Context(), p.lock, outstanding, 3*ledger.Credit))(t)
-	if err := p.host.Credit(t.Context(), voucher); err != nil {
+	if err := p.host.Credit(t.Context(), voucher, 0); err != nil {
 		t.Fatal(err)
 	}
 	p.unit(t, 1*ledger.Credit)

@@ -120,7 +120,11 @@ func (b *Book) claim(t *batch, lock Digest, units []Unit) ([]byte, error) {
 // Credit takes a voucher for a claim of ours and keeps the best one. ErrConflict tells that it
 // answers no claim of ours, *UnderSettleError that the payer settled for less before; that
 // convicts it.
-func (b *Book) Credit(ctx context.Context, voucher []byte) error {
+//
+// The voucher pays every unit of the claim it answers if it covers the whole of it. Where some are
+// never paid, as outvoted ones, it does not; then units is how many of the lease's units the caller
+// knows to be paid so far: together they cost no more than the voucher. 0 if it does not know.
+func (b *Book) Credit(ctx context.Context, voucher []byte, units uint32) error {
 	v, err := ParseVoucher(voucher)
 	if err != nil {
 		return err
@@ -136,11 +140,11 @@ func (b *Book) Credit(ctx context.Context, voucher []byte) error {
 		return err
 	}
 	raw := bytes.Clone(voucher)
-	_, err = submit(ctx, b, func(t *batch) (struct{}, error) { return struct{}{}, b.credit(t, v, raw) })
+	_, err = submit(ctx, b, func(t *batch) (struct{}, error) { return struct{}{}, b.credit(t, v, raw, units) })
 	return err
 }
 
-func (b *Book) credit(t *batch, v Voucher, raw []byte) error {
+func (b *Book) credit(t *batch, v Voucher, raw []byte, units uint32) error {
 	l, err := b.find(v.Lock)
 	if err != nil {
 		return err
@@ -164,24 +168,34 @@ func (b *Book) credit(t *batch, v Voucher, raw []byte) error {
 		return nil
 	}
 	before := l.unpaid()
-	paid := l.paid
+	paid := max(l.paid, min(units, v.K))
 	if v.Amount == l.claims[i].Amount {
 		paid = max(paid, v.K)
 	}
-	if paid > l.paid {
-		p, err := t.peer(l.lock.Account)
-		if err != nil {
-			return err
-		}
-		p.window = p.window.Paid(paid - l.paid)
-		t.putPeer(l.lock.Account, p)
+	if err := t.payUnits(l, paid); err != nil {
+		return err
 	}
 	for _, c := range l.claims[:i] {
 		t.delete(claimKey(v.Lock, c.K))
 	}
-	l.claims, l.paid, l.voucher, l.rawVou = slices.Clone(l.claims[i:]), paid, v, raw
+	l.claims, l.voucher, l.rawVou = slices.Clone(l.claims[i:]), v, raw
 	t.put(partKey(v.Lock, partVoucher), l.voucherValue())
 	b.expose(l.lock.Account, 0, int64(l.unpaid())-int64(before))
+	return nil
+}
+
+// payUnits notes that paid units of a lease in all are paid, which opens the payer's window.
+func (t *batch) payUnits(l *lease, paid uint32) error {
+	if paid <= l.paid {
+		return nil
+	}
+	p, err := t.peer(l.lock.Account)
+	if err != nil {
+		return err
+	}
+	p.window = p.window.Paid(paid - l.paid)
+	t.putPeer(l.lock.Account, p)
+	l.paid = paid
 	return nil
 }
 
@@ -276,6 +290,13 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if convicted == nil && !l.closed && s.Amount >= l.done().Amount { // all is paid, though the last voucher got lost
+		before := l.unpaid()
+		if err := t.payUnits(l, l.done().K); err != nil {
+			return nil, err
+		}
+		b.expose(l.lock.Account, 0, int64(l.unpaid())-int64(before))
 	}
 	if err := b.close(t, l); err != nil {
 		return nil, err

@@ -144,7 +144,7 @@ func (w *world) hand(t *rapid.T, m message) {
 		raw, err := b.Vouch(ctx, c.Lock, m.raw, accept)
 		w.send(info.Payee, 'v', raw, err)
 	case 'v':
-		w.must(b.Credit(ctx, m.raw))
+		w.must(b.Credit(ctx, m.raw, 0))
 	case 's':
 		raw, err := b.Earn(ctx, m.raw)
 		e, _ := ledger.ParseEntry(m.raw)

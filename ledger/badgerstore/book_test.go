@@ -96,7 +96,7 @@ func crashChild(dir string) error {
 					say("host", claim)
 					voucher := must(user.Vouch(ctx, e.Digest, claim, ledger.Credits(10*(i+1))))
 					say("user", voucher)
-					check(host.Credit(ctx, voucher))
+					check(host.Credit(ctx, voucher, 0))
 				}
 				settle := must(user.Settle(ctx, e.Digest))
 				say("user", settle)
@@ -265,7 +265,7 @@ func BenchmarkReceipts(b *testing.B) {
 				claim := must(host.Claim(b.Context(), lock, 1000, 1, ledger.Digest{1}))
 				c := must(ledger.ParseClaim(claim))
 				voucher := must(user.Vouch(b.Context(), lock, claim, c.Amount))
-				check(host.Credit(b.Context(), voucher))
+				check(host.Credit(b.Context(), voucher, 0))
 			}
 		})
 	}

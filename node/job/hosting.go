@@ -56,13 +56,14 @@ type hosting struct {
 	extra     int                  // shown beyond the window since then
 	waits     int                  // of these, after waiting for pay
 	claimed   []shownUnit          // shown and claimed, not yet paid, oldest first
-	paidSum   ledger.Credits       // of these, paid for
-	claimSum  ledger.Credits       // over all claims of this lease
-	window    int                  // unpaid units allowed
-	out       frame                // what the writer sends next
-	finished  []*finished          // results to claim and send next
-	ended     *Refusal             // set once
-	spare     []string             // empty folders for units
+	paidSum   ledger.Credits       // over all units paid for
+	paidUnits uint32
+	claimSum  ledger.Credits // over all claims of this lease
+	window    int            // unpaid units allowed
+	out       frame          // what the writer sends next
+	finished  []*finished    // results to claim and send next
+	ended     *Refusal       // set once
+	spare     []string       // empty folders for units
 	cancel    context.CancelFunc
 }
 
@@ -262,13 +263,15 @@ func (h *hosting) take(ctx context.Context, f frame) *Refusal {
 		return err
 	}
 	if len(f.Voucher) > 0 {
-		// The end of the stream must not keep us from what we are owed.
-		if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), f.Voucher); err != nil {
-			return refuse(CodeRecord, "voucher: %v", err)
-		}
-		if err := h.credit(f.Voucher, f.Paid); err != nil {
+		units, err := h.credit(f.Voucher, f.Paid)
+		if err != nil {
 			return err
 		}
+		// The end of the stream must not keep us from what we are owed.
+		if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), f.Voucher, units); err != nil {
+			return refuse(CodeRecord, "voucher: %v", err)
+		}
+		h.p.env.Tell()
 	}
 	h.signal()
 	return nil
@@ -459,17 +462,19 @@ func part(s Stream, orderly bool) {
 	time.AfterFunc(heartbeat, func() { s.Reset() })
 }
 
-// credit takes units off the unpaid list. The voucher, which is stored, must cover them.
-func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
+// credit takes units off the unpaid list; the voucher, whose signature is checked next, must
+// cover them. It returns how many are paid in all.
+func (h *hosting) credit(voucher []byte, paid []uint64) (uint32, *Refusal) {
 	v, err := ledger.ParseVoucher(voucher)
 	if err != nil || v.Lock != h.lock.ID {
-		return refuse(CodeRecord, "voucher of another LOCK (%v)", err)
+		return 0, refuse(CodeRecord, "voucher of another LOCK (%v)", err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, u := range paid {
 		if i := slices.IndexFunc(h.claimed, func(c shownUnit) bool { return c.unit == u }); i >= 0 {
 			h.paidSum += h.claimed[i].cost
+			h.paidUnits++
 			h.claimed = slices.Delete(h.claimed, i, i+1)
 			if !h.held.IsZero() {
 				h.extra = min(h.extra+1, ledger.MaxWindow)
@@ -480,12 +485,10 @@ func (h *hosting) credit(voucher []byte, paid []uint64) *Refusal {
 		h.held, h.waits = time.Now(), 0
 	}
 	if h.paidSum > v.Amount {
-		return refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
+		return 0, refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
 	}
-	h.window = h.allowed()
 	h.note()
-	h.p.env.Tell()
-	return nil
+	return h.paidUnits, nil
 }
 
 // claim makes the durable claim over a batch and puts both into f.

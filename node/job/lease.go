@@ -200,6 +200,8 @@ func (l *lease) serve(ctx context.Context) error {
 		return l.ended
 	case l.closing && len(l.pending) == 0:
 		return nil
+	case errors.As(err, new(*Refusal)): // the other side's last word says more than how the stream ended
+		return err
 	case writeErr != nil && !errors.Is(writeErr, context.Canceled): // it ended the reader too
 		return writeErr
 	}
