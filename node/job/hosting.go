@@ -91,7 +91,7 @@ type shownUnit struct {
 const (
 	patience   = 10 * time.Second // a vote among hosts that do not wait for each other is over by then
 	enoughTime = time.Minute      // for votes, payment and the first program to arrive
-	maxHidden  = 64               // results committed to and not shown
+	maxHidden  = 64               // results committed to and not shown; eight times that in any order of units
 	firstWait  = time.Second      // for pay, before one more is shown than the window allows; doubles each time
 )
 
@@ -522,22 +522,34 @@ func (h *hosting) note() {
 	h.risked.Store(int32(n))
 }
 
-// mayRun reports whether one more unit may be computed without pay; mu is held. Without voting
-// whatever runs will be shown, so all of it counts towards the window; each lease may have one, so that
-// jobs of one requester do not wait for each other. Hidden results are
-// worthless to the payer and have a bound of their own, which holds for what is fresh: older ones
-// wait for replicas of other hosts, which may wait for ours.
-func (h *hosting) mayRun(now time.Time) bool {
+// mayRun reports whether a unit may be computed without pay; mu is held. Without voting whatever
+// runs will be shown, so all of it counts towards the window; each lease may have one, so that jobs
+// of one requester do not wait for each other.
+//
+// Hidden results are worthless to the payer and have bounds of their own: one for what is fresh, as
+// older ones wait for replicas of other hosts, and one for all. Only those below the unit count, so
+// that the lowest unit without a result can always be computed: when a host is lost, two others may
+// each hold all they can hide and need what the other has not computed.
+func (h *hosting) mayRun(unit uint64, now time.Time) bool {
 	if h.manifest.Verify == 1 {
 		return len(h.running)+len(h.finished)+len(h.claimed) < max(h.window-h.p.risk(h), 1)
 	}
-	hidden := len(h.running)
-	for _, r := range h.committed {
-		if now.Sub(r.at) < patience {
+	fresh, hidden := len(h.running), 0
+	count := func(r *finished) {
+		if r.wire.Unit < unit {
 			hidden++
+			if now.Sub(r.at) < patience {
+				fresh++
+			}
 		}
 	}
-	return hidden < h.window+2*h.slots && len(h.committed)+len(h.asked) < maxHidden
+	for _, r := range h.committed {
+		count(r)
+	}
+	for _, r := range h.asked {
+		count(r)
+	}
+	return fresh < h.window+2*h.slots && hidden < maxHidden && len(h.committed)+len(h.asked) < 8*maxHidden
 }
 
 // show lets out results that the requester asked for, as far as the window goes: what is shown and
@@ -594,7 +606,7 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.window = allowed // other leases of the payer move it too
-	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(time.Now()) {
+	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(h.queue[0].Unit, time.Now()) {
 		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.lock.Amount {
 			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: "the LOCK is used up"})
 			h.queue = h.queue[1:]

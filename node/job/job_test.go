@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -245,6 +246,27 @@ func TestFellowMemberGivesTheProgram(t *testing.T) {
 		late := h.hub.party()
 		if err := late.x.get(t.Context(), h.m.Program, h.host.self); !errors.Is(err, errNoBlob) {
 			t.Errorf("after the lease: %v", err)
+		}
+	})
+}
+
+// Of hundreds of short units a third of the pairs lose one host. The two that are left have then
+// hidden all that they may, and each needs what the other has not computed.
+func TestLostHostOfManyShortUnitsIsSoonReplaced(t *testing.T) {
+	var lost atomic.Bool
+	hosts := func(h *hub) ([]*party, []market.Offer) {
+		parties, offers := honest(2, varied{})(h)
+		c := &cheat{party: h.party(), work: answersUntilLost(&lost), grants: &grant{Slots: 2, Queue: 2 * queueAhead}}
+		c.Handle(Protocol, MaxFrame, c.serve)
+		return append(parties, c.party), append(offers, c.offer())
+	}
+	withRequester(t, 2, hosts, func(t *testing.T, d *desk) {
+		j := d.submit(true, texts(make([]string, 600)...)...)
+		if n := d.results(j.ID); n != 600 || !lost.Load() {
+			t.Errorf("%d results, lost %t", n, lost.Load())
+		}
+		if j, _ = d.Job(j.ID); j.Ended.Sub(j.Created) > time.Minute {
+			t.Errorf("the job took %s", j.Ended.Sub(j.Created))
 		}
 	})
 }
