@@ -29,6 +29,14 @@ func one(locals []byte, body ...byte) []byte {
 
 func repeat(n int, b ...byte) []byte { return []byte(strings.Repeat(string(b), n)) }
 
+// labels are 0, 1, 2, … of a br_table.
+func labels(n int) (b []byte) {
+	for i := range n {
+		b = uleb(b, i)
+	}
+	return b
+}
+
 // TestHostileModulesAreRefused lists what a module might try against the counter, the
 // compiler or the host, and how it is refused.
 func TestHostileModulesAreRefused(t *testing.T) {
@@ -74,12 +82,12 @@ func TestHostileModulesAreRefused(t *testing.T) {
 		"unknown operator":                  {one(nil, 0xff), "unknown operator"},
 		"component":                         {[]byte("\x00asm\x0d\x00\x01\x00"), "component model"},
 		"nested loops":                      {one(nil, nested(0x03, 65)...), "nested loops"},
-		"nested blocks":                     {one(nil, nested(0x02, 2001)...), "nested blocks"},
-		"nested blocks that are dead":       {one(nil, append([]byte{0x00}, nested(0x02, 2001)...)...), "nested blocks"},
+		"nested blocks":                     {one(nil, nested(0x02, 20_001)...), "nested blocks"},
+		"nested blocks that are dead":       {one(nil, append([]byte{0x00}, nested(0x02, 20_001)...)...), "nested blocks"},
 		"locals":                            {one([]byte{1, 0xd1, 0x86, 0x03, tI32}), "locals in one function"},
 		"locals beyond 32 bits":             {one([]byte{2, 0xff, 0xff, 0xff, 0xff, 0x0f, tI32, 0xff, 0xff, 0xff, 0xff, 0x0f, tI32}), "locals in one function"},
 		"locals x loops":                    {one([]byte{1, 0xd0, 0x86, 0x03, tI64}, repeat(100, 0x03, 0x40, 0x0b)...), "locals x loops"},
-		"br_table":                          {one(nil, append([]byte{0x41, 0, 0x0e}, append(uleb(nil, 10_001), repeat(10_002, 0)...)...)...), "branches of a br_table"},
+		"br_table":                          {one(nil, append([]byte{0x41, 0, 0x0e}, append(uleb(nil, 65_521), repeat(65_522, 0)...)...)...), "branches of a br_table"},
 		"br_table longer than the function": {one(nil, 0x41, 0, 0x0e, 0x10, 0), "unknown label"},
 		"operand stack":                     {one(nil, repeat(10_001, 0x41, 0)...), "operands on the stack"},
 		"table elements":                    {section([]byte(header), 4, vec([]byte{0x70, 0, 0xff, 0xff, 0xff, 0x7f})), "table elements"},
@@ -141,9 +149,11 @@ func TestWhatIsAllowedCompilesSoon(t *testing.T) {
 		"loops":         one(nil, loops...),
 		"loops in turn": one(nil, repeat(10, loops...)...),
 		"locals":        one([]byte{1, 0xd0, 0x86, 0x03, tI64}, loops...),
-		"blocks":        one(nil, append(repeat(1999, 0x02, 0x40), repeat(1999, 0x0b)...)...),
-		"br_table":      one(nil, append([]byte{0x41, 0, 0x0e}, append(uleb(nil, 10_000), repeat(10_001, 0)...)...)...),
-		"operands":      one(nil, append(repeat(9_999, 0x41, 0), repeat(9_999, 0x1a)...)...),
+		"blocks":        one(nil, append(repeat(19_999, 0x02, 0x40), repeat(19_999, 0x0b)...)...),
+		"br_table":      one(nil, append([]byte{0x41, 0, 0x0e}, append(uleb(nil, 65_520), repeat(65_521, 0)...)...)...),
+		// a switch as Go's compiler writes it: a block for each case around one br_table
+		"switch":   one(nil, append(append(append(repeat(19_990, 0x02, 0x40), 0x41, 0, 0x0e), append(uleb(nil, 19_990), labels(19_991)...)...), repeat(19_990, 0x0b)...)...),
+		"operands": one(nil, append(repeat(9_999, 0x41, 0), repeat(9_999, 0x1a)...)...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := mustInstrument(t, bin, meter.Options{})

@@ -6,7 +6,7 @@ package meter
 const (
 	MaxModule     = 64 << 20  // bytes
 	MaxTypes      = 100_000   // [1,000,000]
-	MaxFunctions  = 200_000   // [1,000,000]
+	MaxFunctions  = 1_000_000 // [1,000,000]
 	MaxImports    = 10_000    // [1,000,000]
 	MaxExports    = 100_000   // [1,000,000]
 	MaxGlobals    = 100_000   // [1,000,000]
@@ -19,10 +19,10 @@ const (
 	MaxBody       = 4 << 20   // bytes of one function [7,654,321]
 	MaxLocals     = 50_000    //
 	MaxOperands   = 10_000    // height of the operand stack
-	MaxBlockDepth = 2_000     // a compiler recurses on blocks
+	MaxBlockDepth = 20_000    // Go's own compiler, built for wasip1, has a switch of 12,048 cases, a block each
 	MaxLoopDepth  = 64        // 500 nested loops in 3 KB took wazero over 40 s
 	MaxLocalLoops = 4_000_000 // locals x loops of one function: a phi for each
-	MaxBranches   = 10_000    // targets of a br_table [65,520]
+	MaxBranches   = 65_520    // targets of a br_table [65,520]
 	MaxDepth      = 16_384    // frame weights; see function.weight
 	maxPages      = 65_536    // 4 GiB, all that 32 bits address
 	maxTypeWork   = 64        // operands popped and pushed, per byte of a body
