@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 // A cache keeps compiled modules on disk:
 //
 //	ROOT/key              32 random bytes, 0600
-//	ROOT/modules/ENTRY/   module.wasm (instrumented), wazero-…/… (machine code), mac
+//	ROOT/modules/ENTRY/   module.wasm (outline of the instrumented module), wazero-…/… (machine code), mac
 //
 // An entry counts only when its HMAC-SHA-256 under the key is right: wazero itself checks no
 // more than a CRC, and machine code that somebody else wrote would run outside every sandbox
@@ -35,8 +36,9 @@ type cache struct {
 	root string
 	key  []byte
 
-	mu       sync.Mutex // guards building
+	mu       sync.Mutex // guards the rest
 	building map[string]*build
+	verified map[string]string // by entry: the stamp of its files when its MAC was last right
 }
 
 type build struct {
@@ -53,7 +55,7 @@ const (
 
 // openCache opens or makes a cache. root is made private to its owner.
 func openCache(root string) (*cache, error) {
-	c := &cache{root: root, building: map[string]*build{}}
+	c := &cache{root: root, building: map[string]*build{}, verified: map[string]string{}}
 	if err := os.MkdirAll(c.modules(), 0o700); err != nil {
 		return nil, fmt.Errorf("make compile cache: %w", err)
 	}
@@ -103,7 +105,7 @@ func macKey(path string) ([]byte, error) {
 // entryName is what a compiled module depends on: module, memory limit, costs, engine, machine.
 func entryName(module ledger.Digest, limit uint32) string {
 	h := sha256.New()
-	h.Write([]byte("p3 module 1"))
+	h.Write([]byte("p3 module 2"))
 	h.Write(module[:])
 	costs := CostTable()
 	h.Write(costs[:])
@@ -190,13 +192,55 @@ func (c *cache) make(dir, name string, fill func(dir string) error) error {
 // drop removes an entry that turned out to be of no use.
 func (c *cache) drop(name string) { os.RemoveAll(filepath.Join(c.modules(), name)) }
 
+// valid reports whether an entry is one that we made. The MAC is computed once: as long as
+// this process sees the same files, of the same time, it is not computed again.
 func (c *cache) valid(dir, name string) bool {
+	now, err := stamp(dir)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	known := c.verified[name] == now
+	c.mu.Unlock()
+	if known {
+		return true
+	}
 	want, err := os.ReadFile(filepath.Join(dir, macFile))
 	if err != nil {
 		return false
 	}
 	got, err := c.mac(dir, name)
-	return err == nil && hmac.Equal(got, want)
+	if err != nil || !hmac.Equal(got, want) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.verified) >= maxVerified {
+		clear(c.verified)
+	}
+	c.verified[name] = now
+	return true
+}
+
+// maxVerified bounds what is remembered.
+const maxVerified = 4096
+
+// stamp tells the files of an entry from any that were written in their place: path, inode, size
+// and the times of their last changes.
+func stamp(dir string) (string, error) {
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&b, path, info.Mode(), info.Size(), info.ModTime().UnixNano(), changed(info))
+		return nil
+	})
+	return b.String(), err
 }
 
 // mac covers the entry's name and the names and content of all its files, in order of names.
@@ -206,7 +250,7 @@ func (c *cache) mac(dir, name string) ([]byte, error) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
 		io.WriteString(h, s)
 	}
-	field("p3 module 1")
+	field("p3 module 2")
 	field(name)
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(dir, path)
@@ -249,14 +293,7 @@ func (c *cache) collect(limit int64) {
 		if info, err := d.Info(); err == nil {
 			e.used = info.ModTime()
 		}
-		_ = filepath.WalkDir(e.path, func(_ string, f fs.DirEntry, err error) error {
-			if err == nil && f.Type().IsRegular() {
-				if info, err := f.Info(); err == nil {
-					e.size += info.Size()
-				}
-			}
-			return nil
-		})
+		e.size = folderSize(e.path)
 		total += e.size
 		all = append(all, e)
 	}
@@ -268,4 +305,17 @@ func (c *cache) collect(limit int64) {
 		os.RemoveAll(e.path)
 		total -= e.size
 	}
+}
+
+// folderSize is the sum of the sizes of a folder's files, in bytes.
+func folderSize(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, f fs.DirEntry, err error) error {
+		if err == nil && f.Type().IsRegular() {
+			if info, err := f.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil
+	})
+	return n
 }

@@ -134,16 +134,6 @@ func (l *Local) load(ctx context.Context, name string, spec exec.Spec) (*program
 	return loadEntry(ctx, dir)
 }
 
-// fillEntry compiles an instrumented module into an empty cache entry.
-func fillEntry(ctx context.Context, instrumented []byte, dir string) error {
-	p, err := compile(ctx, instrumented, dir, false)
-	if err != nil {
-		return err
-	}
-	p.close()
-	return os.WriteFile(filepath.Join(dir, moduleFile), instrumented, 0o600)
-}
-
 // loadEntry makes the program of a verified cache entry ready.
 func loadEntry(ctx context.Context, dir string) (*program, error) {
 	b, err := os.ReadFile(filepath.Join(dir, moduleFile))
@@ -167,6 +157,9 @@ func readModule(r io.Reader, hash ledger.Digest) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, exec.MaxProgram+1))
 	if err != nil {
 		return nil, fmt.Errorf("program: %w", err)
+	}
+	if len(b) > exec.MaxProgram {
+		return nil, bad("module of more than %d bytes", exec.MaxProgram)
 	}
 	if sha256.Sum256(b) != hash {
 		return nil, fmt.Errorf("program: its SHA-256 is not %s: fetch it again", hash)
