@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -24,6 +25,103 @@ func BenchmarkStartWorker(b *testing.B) {
 			b.Fatal(err)
 		}
 		c.end()
+	}
+}
+
+// BenchmarkWarmStartLarge runs a module of 20 MiB that is in the cache but in no worker: a new worker,
+// the program loaded, one run. The node has seen the entry before, as in all but its first run.
+func BenchmarkWarmStartLarge(b *testing.B) {
+	p := newPool(b, PoolOptions{})
+	s := moduleSpec(b, largeModule(20<<20))
+	run(b, p, s)
+	b.ResetTimer()
+	for b.Loop() {
+		b.StopTimer()
+		p.mu.Lock()
+		for _, c := range p.idle {
+			c.end()
+		}
+		p.idle = nil
+		p.mu.Unlock()
+		b.StartTimer()
+		if res, err := p.Run(context.Background(), s); err != nil || !res.OK() {
+			b.Fatal(res, err)
+		}
+	}
+}
+
+// BenchmarkCompile makes a cache entry: instrument, compile, authenticate.
+func BenchmarkCompile(b *testing.B) {
+	for name, s := range map[string]exec.Spec{"noop": spec(b, "noop.wasm"), "tasks": spec(b, "tasks.wasm"), "20MiB": moduleSpec(b, largeModule(20<<20))} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				p := newPool(b, PoolOptions{})
+				u, err := newUnit(s)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := p.prepare(context.Background(), u); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				p.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkLoad makes a program of a cache entry ready: in process, verified before.
+func BenchmarkLoad(b *testing.B) {
+	for name, s := range map[string]exec.Spec{"noop": spec(b, "noop.wasm"), "tasks": spec(b, "tasks.wasm"), "20MiB": moduleSpec(b, largeModule(20<<20))} {
+		b.Run(name, func(b *testing.B) {
+			c, entry := filled(b, s)
+			b.ResetTimer()
+			for b.Loop() {
+				p, err := loadEntry(context.Background(), filepath.Join(c.modules(), entry))
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.close()
+			}
+		})
+	}
+}
+
+// BenchmarkVerify checks the MAC of a cache entry: once a process and entry.
+func BenchmarkVerify(b *testing.B) {
+	c, entry := filled(b, moduleSpec(b, largeModule(20<<20)))
+	b.ResetTimer()
+	for b.Loop() {
+		clear(c.verified)
+		if !c.valid(filepath.Join(c.modules(), entry), entry) {
+			b.Fatal("not ours")
+		}
+	}
+}
+
+// BenchmarkInstantiate makes an instance of a loaded program and runs it to its end.
+func BenchmarkInstantiate(b *testing.B) {
+	for name, s := range map[string]exec.Spec{"noop": spec(b, "noop.wasm"), "tasks": spec(b, "tasks.wasm", "exit", "0"), "20MiB": moduleSpec(b, largeModule(20<<20))} {
+		b.Run(name, func(b *testing.B) {
+			c, entry := filled(b, s)
+			p, err := loadEntry(context.Background(), filepath.Join(c.modules(), entry))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer p.close()
+			b.ResetTimer()
+			for b.Loop() {
+				g, err := newGuest(context.Background(), s, nil, nil, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if res, err := p.run(g); err != nil || !res.OK() {
+					b.Fatal(res, err)
+				}
+				g.closeAll()
+			}
+		})
 	}
 }
 

@@ -23,6 +23,7 @@ type unit struct {
 	spec  exec.Spec
 	task  task
 	paths []string // by number: stdin, then /in, then /data
+	size  int64    // of its program's cache entry, once prepared
 }
 
 // maxStdin is the most of Spec.Stdin that travels in a task, in bytes.
@@ -62,7 +63,7 @@ type child struct {
 	r      *bufio.Reader
 	stderr *said
 	walls  []Protection
-	loaded []string    // cache entries it has, least recently used first
+	loaded []loaded    // least recently used first
 	broken bool        // it must not be used again
 	idle   *time.Timer // ends it when it fires
 
@@ -70,7 +71,34 @@ type child struct {
 	exited chan struct{}
 }
 
-func (c *child) has(entry string) bool { return slices.Contains(c.loaded, entry) }
+// loaded is a cache entry that a worker has in memory, and its size there, in bytes.
+type loaded struct {
+	entry string
+	size  int64
+}
+
+func (c *child) has(entry string) bool {
+	return slices.ContainsFunc(c.loaded, func(l loaded) bool { return l.entry == entry })
+}
+
+// admit makes an entry the most recently used one and says which the worker has to forget for it.
+func (c *child) admit(entry string, size int64) (drop []string) {
+	if at := slices.IndexFunc(c.loaded, func(l loaded) bool { return l.entry == entry }); at >= 0 {
+		size = c.loaded[at].size
+		c.loaded = slices.Delete(c.loaded, at, at+1)
+	}
+	sum := size
+	for _, l := range c.loaded {
+		sum += l.size
+	}
+	for len(c.loaded) > 0 && (len(c.loaded) >= keepPrograms || sum > keepBytes) {
+		sum -= c.loaded[0].size
+		drop = append(drop, c.loaded[0].entry)
+		c.loaded = slices.Delete(c.loaded, 0, 1)
+	}
+	c.loaded = append(c.loaded, loaded{entry, size})
+	return drop
+}
 
 // kill ends the process at once.
 func (c *child) kill() { _ = c.cmd.Process.Kill() }
@@ -85,10 +113,9 @@ func (c *child) end() {
 	<-c.exited
 }
 
-// watch kills the child when ctx ends, a grace after telling it, or after most. stop ends the
-// watch and reports whether most had passed.
-func (c *child) watch(ctx context.Context, most time.Duration) (stop func() (late bool)) {
-	deadline := time.AfterFunc(most, c.kill)
+// watch kills the child when ctx ends, a grace after telling it, or when deadline fires. stop ends
+// the watch and reports whether it had fired.
+func (c *child) watch(ctx context.Context, deadline *time.Timer) (stop func() (late bool)) {
 	over, finished := make(chan struct{}), make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(finished)
@@ -151,20 +178,26 @@ func (c *child) answer(number int, paths []string) error {
 
 // run has the worker run a unit.
 func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
-	stop := c.watch(ctx, time.Duration(u.spec.Limits.WallMs)*time.Millisecond+loadTime)
 	in, err := newReceipt(u.spec)
 	if err != nil {
-		stop()
 		return res, err
 	}
 	defer in.close()
-	d, err := c.converse(u, in)
+	// A worker ends a unit at its deadline by itself, between two slices of fuel. One that cannot,
+	// because one operator takes long or because it was taken over, is killed soon after.
+	wall := time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace
+	if !c.has(u.task.Entry) {
+		wall += loadTime
+	}
+	deadline := time.AfterFunc(wall, c.kill)
+	stop := c.watch(ctx, deadline)
+	d, err := c.converse(u, in, deadline)
 	late := stop()
 	switch {
 	case err == nil && ctx.Err() != nil && d.Fault != "":
 		return res, context.Cause(ctx)
 	case err == nil && d.Fault != "" && d.Reload:
-		c.loaded = slices.DeleteFunc(c.loaded, func(e string) bool { return e == u.task.Entry })
+		c.loaded = slices.DeleteFunc(c.loaded, func(l loaded) bool { return l.entry == u.task.Entry })
 		return res, fmt.Errorf("%w: %s", errReload, d.Fault)
 	case err == nil && d.Fault != "":
 		return res, errors.New(d.Fault)
@@ -182,29 +215,37 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 	return res, err
 }
 
-// converse sends the task and takes what comes back until it is done.
-func (c *child) converse(u *unit, in *receipt) (*done, error) {
+// converse sends the task and takes what comes back until it is done. It moves the deadline on:
+// the unit's time begins when its program is loaded and ends with its first output, which then
+// has a time of its own to arrive.
+func (c *child) converse(u *unit, in *receipt, deadline *time.Timer) (*done, error) {
 	t := u.task
-	if at := slices.Index(c.loaded, t.Entry); at >= 0 {
-		c.loaded = slices.Delete(c.loaded, at, at+1)
-	} else if len(c.loaded) >= keepPrograms {
-		t.Drop, c.loaded = c.loaded[0], slices.Delete(c.loaded, 0, 1)
-	}
-	c.loaded = append(c.loaded, t.Entry)
+	known := c.has(t.Entry)
+	t.Drop = c.admit(t.Entry, u.size)
 	if err := writeFrame(c.conn, toWorker{Task: &t}, maxToWorker); err != nil {
 		if _, read := c.frame(); read != nil { // what it left behind says more
 			err = read
 		}
 		return nil, err
 	}
+	loading, sending := !known, false
 	for {
 		f, err := c.frame()
 		switch {
 		case err != nil:
 			return nil, err
+		case f.Loaded && loading:
+			loading = false
+			if deadline.Stop() {
+				deadline.Reset(time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace)
+			}
 		case f.Open != nil:
 			err = c.answer(f.Open.File, u.paths)
 		case f.Chunk != nil:
+			if !sending && deadline.Stop() {
+				deadline.Reset(sendTime)
+			}
+			sending = true
 			err = in.take(f.Chunk)
 		case f.Done != nil:
 			return f.Done, nil
@@ -217,8 +258,8 @@ func (c *child) converse(u *unit, in *receipt) (*done, error) {
 	}
 }
 
-// build has a worker compile the unit's program.
-func (c *child) build(ctx context.Context, u *unit) error {
+// build has a worker compile the unit's program, within its CPU time.
+func (c *child) build(ctx context.Context, u *unit, most time.Duration) error {
 	stop := context.AfterFunc(ctx, c.kill)
 	defer stop()
 	t := task{Hash: u.task.Hash, Pages: u.task.Pages}
@@ -242,8 +283,13 @@ func (c *child) build(ctx context.Context, u *unit) error {
 			return nil
 		}
 	}
-	if ctx.Err() != nil {
+	c.end()
+	st := c.cmd.ProcessState
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case st.UserTime()+st.SystemTime() > most-most/10: // killed by its limit
+		return errTooLong
 	}
 	return fmt.Errorf("compile: %w", err)
 }

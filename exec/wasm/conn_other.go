@@ -10,7 +10,10 @@ import (
 )
 
 // fdConn does not exist here: workers open inputs by their paths.
-type fdConn struct{ io.ReadWriteCloser }
+type fdConn struct {
+	io.ReadWriteCloser
+	keeps bool
+}
 
 func (*fdConn) take() *os.File { return nil }
 

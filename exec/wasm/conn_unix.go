@@ -16,14 +16,18 @@ import (
 // goroutine.
 type fdConn struct {
 	*net.UnixConn
+	// keeps is whether files that arrive are kept: at the worker's end only. A node that held
+	// what a worker sends could be made to hold the worker's own end of the socket, and would
+	// then wait for ever for a dead worker's last word.
+	keeps bool
 	mu    sync.Mutex // guards files
 	files []*os.File // received, not yet taken
 }
 
-// maxWaiting bounds files received and not taken; each end asks for one at a time.
+// maxWaiting bounds files received and not taken; a worker asks for one at a time.
 const maxWaiting = 4
 
-// Read reads bytes and keeps what files come with them.
+// Read reads bytes and keeps what files come with them, or closes them.
 func (c *fdConn) Read(b []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4*maxWaiting))
 	n, oobn, _, _, err := c.ReadMsgUnix(b, oob)
@@ -44,7 +48,7 @@ func (c *fdConn) Read(b []byte) (int, error) {
 		}
 		c.mu.Lock()
 		for _, fd := range fds {
-			if len(c.files) >= maxWaiting {
+			if !c.keeps || len(c.files) >= maxWaiting {
 				unix.Close(fd)
 				continue
 			}

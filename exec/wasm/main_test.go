@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"os"
 	"path/filepath"
@@ -25,8 +26,21 @@ func TestMain(m *testing.M) {
 			_ = readFrame(child.r, &first, maxToWorker)
 			_ = child.send(fromWorker{Ready: &ready{}})
 			_ = readFrame(child.r, &next, maxToWorker)
-			io.WriteString(os.Stdout, os.Args[2])
+			io.WriteString(os.Stdout, unhex(os.Args[2]))
 			time.Sleep(time.Hour)
+		case "flood": // one that says the same for ever
+			child := &worker{r: os.Stdin, w: os.Stdout}
+			var first toWorker
+			_ = readFrame(child.r, &first, maxToWorker)
+			_ = child.send(fromWorker{Ready: &ready{}})
+			says := unhex(os.Args[2])
+			for {
+				if _, err := io.WriteString(os.Stdout, says); err != nil {
+					os.Exit(1)
+				}
+			}
+		case "hoard":
+			os.Exit(hoardMain())
 		case "node":
 			os.Exit(nodeMain(os.Args[2]))
 		case "nothing":
@@ -34,6 +48,15 @@ func TestMain(m *testing.M) {
 		}
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// unhex is what an argument says: frames have zeros, which arguments cannot have.
+func unhex(s string) string {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
 }
 
 var selfWorker = []string{os.Args[0], "worker"}

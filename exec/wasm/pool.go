@@ -34,16 +34,28 @@ type PoolOptions struct {
 }
 
 const (
-	// compileTime bounds one compilation: longer ones are bombs, or hopeless on this machine.
-	compileTime = time.Minute
+	// compileCPU bounds one compilation, in CPU time, so that a busy machine does not refuse what an
+	// idle one compiles: Go's own compiler, 48 MB, takes 27 s. Longer ones are bombs.
+	compileCPU = 2 * time.Minute
+	// compileTime bounds it in wall time, where a bomb is not stopped by its CPU time and where
+	// the machine has none to spare.
+	compileTime = 5 * time.Minute
+	// hopelessTime is for how long a program that took too long to compile is not tried again.
+	hopelessTime = 10 * time.Minute
 	// loadTime is what a worker may take, besides a unit's wall time, to load its program.
 	loadTime = 10 * time.Second
+	// sendTime is what the output of an ended unit may take to arrive.
+	sendTime = 10 * time.Second
+	// deadlineGrace is how long after its deadline a unit may end by itself.
+	deadlineGrace = 40 * time.Millisecond
 	// cancelGrace is how long a worker may take to end a unit when told to. Then it is killed.
 	cancelGrace = 30 * time.Millisecond
 	// startTime is how long a new worker may take to report.
 	startTime = 10 * time.Second
-	// keepPrograms is how many compiled modules a worker keeps loaded.
+	// keepPrograms is how many compiled modules a worker keeps loaded, and keepBytes how large
+	// they may be together; the one that runs may be larger.
 	keepPrograms = 8
+	keepBytes    = 256 << 20
 )
 
 // Pool is the engine of a node: every unit runs in a worker process, one a slot, reused. What
@@ -54,6 +66,8 @@ type Pool struct {
 	temp  string // cache folder to remove
 	slots chan struct{}
 	spawn *spawner
+	// compileCPU is the constant of that name; tests have less time.
+	compileCPU time.Duration
 
 	ctx  context.Context // ends with Close
 	stop context.CancelCauseFunc
@@ -63,6 +77,7 @@ type Pool struct {
 	idle    []*child // most recently used last
 	failed  int      // starts in a row that failed
 	notBy   time.Time
+	bombs   map[string]time.Time // entries that took too long to compile, and until when they are not tried
 	running sync.WaitGroup
 }
 
@@ -86,7 +101,7 @@ func NewPool(opt PoolOptions) (*Pool, error) {
 		}
 		opt.Argv = []string{exe, "worker"}
 	}
-	p := &Pool{opt: opt, slots: make(chan struct{}, opt.Slots)}
+	p := &Pool{opt: opt, slots: make(chan struct{}, opt.Slots), bombs: map[string]time.Time{}, compileCPU: compileCPU}
 	var err error
 	if opt.CacheDir == "" {
 		if p.temp, err = os.MkdirTemp("", "p3-cache-"); err != nil {
@@ -199,18 +214,39 @@ func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 	return res, err
 }
 
+// errTooLong is a program that this machine gave up compiling.
+var errTooLong = fmt.Errorf("compiling took longer than %s of CPU time, or %s: make the program smaller", compileCPU, compileTime)
+
 // prepare makes sure that the cache holds the verified machine code of the unit's program.
 func (p *Pool) prepare(ctx context.Context, u *unit) error {
-	_, err := p.cache.get(ctx, u.task.Entry, func(dir string) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, compileTime, fmt.Errorf("compiling took longer than %s: make the program smaller", compileTime))
+	name := u.task.Entry
+	p.mu.Lock()
+	bomb := time.Now().Before(p.bombs[name])
+	p.mu.Unlock()
+	if bomb {
+		return errTooLong
+	}
+	dir, err := p.cache.get(ctx, name, func(dir string) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, compileTime, errTooLong)
 		defer cancel()
-		c, err := p.start(ctx, setup{Build: dir, Memory: p.opt.Memory}, nil)
+		c, err := p.start(ctx, setup{Build: dir, Memory: p.opt.Memory, CPU: int64(p.compileCPU.Seconds())}, nil)
 		if err != nil {
 			return err
 		}
 		defer c.end()
-		return c.build(ctx, u)
+		return c.build(ctx, u, p.compileCPU)
 	})
+	if errors.Is(err, errTooLong) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.bombs) >= maxVerified {
+			clear(p.bombs)
+		}
+		p.bombs[name] = time.Now().Add(hopelessTime)
+	}
+	if err == nil {
+		u.size = folderSize(dir)
+	}
 	return err
 }
 

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -57,14 +58,15 @@ func TestNonsenseFromAWorkerIsAHostFault(t *testing.T) {
 		"too much":     frame(fromWorker{Chunk: &chunk{1, "", make([]byte, 4096)}}),
 		"bad name":     frame(fromWorker{Chunk: &chunk{3, "../x", nil}}),
 		"out of order": frame(fromWorker{Chunk: &chunk{3, "b", nil}}) + frame(fromWorker{Chunk: &chunk{3, "a", nil}}),
+		"loaded":       frame(fromWorker{Loaded: true}) + frame(fromWorker{Loaded: true}),
 		"out of place": frame(fromWorker{Ready: &ready{}}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPool(t, PoolOptions{CacheDir: cache, Argv: []string{os.Args[0], "nonsense", says}, Bare: true})
+			p := newPool(t, PoolOptions{CacheDir: cache, Argv: []string{os.Args[0], "nonsense", hex.EncodeToString([]byte(says))}, Bare: true})
 			s := s
 			s.Limits.Output, s.OutDir = 1000, t.TempDir()
-			if res, err := p.Run(context.Background(), s); err == nil {
-				t.Errorf("believed: %+v", res)
+			if res, err := p.Run(context.Background(), s); err == nil || strings.Contains(err.Error(), "start a worker") {
+				t.Errorf("believed, or never asked: %+v %v", res, err)
 			}
 			if p.Workers() != 0 {
 				t.Error("the worker is kept")

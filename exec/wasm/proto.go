@@ -14,7 +14,7 @@ import (
 // many bytes of canonical CBOR. Both ends are the same binary, so it has no versions.
 //
 //	node → worker   setup, then per unit: task; file (answers open); cancel
-//	worker → node   ready, then per unit: open (asks for a file); chunk…; done
+//	worker → node   ready, then per unit: loaded (unless it was); open (asks for a file); chunk…; done
 //
 // The node trusts nothing that comes back: one bad frame ends the worker.
 
@@ -35,11 +35,12 @@ type toWorker struct {
 
 // fromWorker is a frame from a worker; exactly one field is set.
 type fromWorker struct {
-	Ready *ready     `cbor:"1,keyasint,omitempty"`
-	Open  *openMsg   `cbor:"2,keyasint,omitempty"`
-	Chunk *chunk     `cbor:"3,keyasint,omitempty"`
-	Done  *done      `cbor:"4,keyasint,omitempty"`
-	Built *doneBuild `cbor:"5,keyasint,omitempty"`
+	Ready  *ready     `cbor:"1,keyasint,omitempty"`
+	Open   *openMsg   `cbor:"2,keyasint,omitempty"`
+	Chunk  *chunk     `cbor:"3,keyasint,omitempty"`
+	Done   *done      `cbor:"4,keyasint,omitempty"`
+	Built  *doneBuild `cbor:"5,keyasint,omitempty"`
+	Loaded bool       `cbor:"6,keyasint,omitempty"` // the program was not in memory and is now: the unit's time begins
 }
 
 // setup tells a new worker what it will be, before it shuts itself in.
@@ -51,6 +52,7 @@ type setup struct {
 	Bare       bool   `cbor:"5,keyasint,omitempty"` // do not shut in: only where nothing else works
 	Probe      bool   `cbor:"6,keyasint,omitempty"` // attack the walls, report, end
 	Foreground bool   `cbor:"8,keyasint,omitempty"` // at normal priority
+	CPU        int64  `cbor:"9,keyasint,omitempty"` // seconds of CPU time that compiling may take
 	Spaces     bool   `cbor:"7,keyasint,omitempty"` // it has namespaces of its own
 }
 
@@ -72,7 +74,7 @@ type task struct {
 	Data   []mount       `cbor:"9,keyasint,omitempty"`
 	Limits exec.Limits   `cbor:"10,keyasint"`
 	Seed   uint64        `cbor:"11,keyasint"`
-	Drop   string        `cbor:"12,keyasint,omitempty"` // entry to forget first
+	Drop   []string      `cbor:"12,keyasint,omitempty"` // entries to forget first
 }
 
 type mount struct {
@@ -164,7 +166,7 @@ func readFrame(r io.Reader, v any, limit int) error {
 
 // fields counts what is set, for "exactly one".
 func (f fromWorker) fields() (n int) {
-	for _, set := range []bool{f.Ready != nil, f.Open != nil, f.Chunk != nil, f.Done != nil, f.Built != nil} {
+	for _, set := range []bool{f.Ready != nil, f.Open != nil, f.Chunk != nil, f.Done != nil, f.Built != nil, f.Loaded} {
 		if set {
 			n++
 		}
@@ -181,8 +183,8 @@ func readFromWorker(r io.Reader) (fromWorker, error) {
 	if f.fields() != 1 {
 		return f, fmt.Errorf("frame with %d messages", f.fields())
 	}
-	if c := f.Chunk; c != nil && (c.Stream < 1 || c.Stream > 3 || c.Stream == 3 && !exec.ValidName(c.Name)) {
-		return f, fmt.Errorf("chunk of stream %d, file %q", c.Stream, c.Name)
+	if c := f.Chunk; c != nil && (c.Stream < 1 || c.Stream > 3 || c.Stream == 3 && !exec.ValidName(c.Name) || c.Stream != 3 && len(c.Data) == 0) {
+		return f, fmt.Errorf("chunk of %d bytes of stream %d, file %q", len(c.Data), c.Stream, c.Name)
 	}
 	if d := f.Done; d != nil && d.Fault == "" && d.Status.String() == "unknown" {
 		return f, fmt.Errorf("status %d", d.Status)

@@ -119,25 +119,22 @@ func remountReadOnly(path string) error {
 
 // limitResources bounds what a worker can take from the machine, whatever runs in it.
 func limitResources(s *setup) error {
-	const overhead = 1 << 30 // the worker itself, and a large program being compiled
-	limits := []struct {
+	const (
+		overhead = 1 << 30 // the worker itself, and its output
+		building = 3 << 30 // a program of 64 MiB being compiled; no guest runs then
+	)
+	type limit struct {
 		what int
 		max  uint64
-	}{
-		{unix.RLIMIT_CORE, 0},
-		{unix.RLIMIT_NOFILE, 512},
-		{unix.RLIMIT_DATA, uint64(s.Memory) + overhead},
 	}
+	limits := []limit{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 512}}
 	if s.Build != "" {
-		limits = append(limits, struct {
-			what int
-			max  uint64
-		}{unix.RLIMIT_FSIZE, 1 << 30})
-	} else if !s.Streams {
-		limits = append(limits, struct {
-			what int
-			max  uint64
-		}{unix.RLIMIT_FSIZE, 0})
+		limits = append(limits, limit{unix.RLIMIT_DATA, building}, limit{unix.RLIMIT_FSIZE, 1 << 30}, limit{unix.RLIMIT_CPU, uint64(s.CPU)})
+	} else {
+		limits = append(limits, limit{unix.RLIMIT_DATA, uint64(s.Memory) + overhead})
+		if !s.Streams {
+			limits = append(limits, limit{unix.RLIMIT_FSIZE, 0})
+		}
 	}
 	for _, l := range limits {
 		var now unix.Rlimit

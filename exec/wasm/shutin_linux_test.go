@@ -116,3 +116,56 @@ func nodeMain(cache string) int {
 	_, _ = p.Run(context.Background(), s)
 	return 1
 }
+
+// TestWorkerThatSendsItsOwnSocket: a node that kept the file would keep the dead worker's end of
+// their socket open, and wait for its last word for ever.
+func TestWorkerThatSendsItsOwnSocket(t *testing.T) {
+	cache := t.TempDir()
+	s := spec(t, "noop.wasm")
+	run(t, newPool(t, PoolOptions{CacheDir: cache}), s)
+	p := newPool(t, PoolOptions{CacheDir: cache, Argv: []string{os.Args[0], "hoard"}, Bare: true})
+	if res, err := p.Run(context.Background(), s); err == nil || !strings.Contains(err.Error(), "the worker died") {
+		t.Errorf("%+v %v", res, err)
+	}
+}
+
+// hoardMain is the worker of TestWorkerThatSendsItsOwnSocket: it gives its end away and goes.
+func hoardMain() int {
+	child := &worker{r: os.Stdin, w: os.Stdout}
+	var f toWorker
+	_ = readFrame(child.r, &f, maxToWorker)
+	_ = child.send(fromWorker{Ready: &ready{}})
+	_ = readFrame(child.r, &f, maxToWorker)
+	b, _ := encodeFrame(fromWorker{Chunk: &chunk{1, "", []byte("x")}}, maxFromWorker)
+	_ = unix.Sendmsg(1, b, unix.UnixRights(0, 1), nil, 0)
+	return 1
+}
+
+// TestMemoryOfGuestsIsGivenBack: after several guests that took all they could, a worker has
+// never had more than one guest's memory besides its own.
+func TestMemoryOfGuestsIsGivenBack(t *testing.T) {
+	if !haveSpaces {
+		t.Skip("a build with the race detector is larger")
+	}
+	p := newPool(t, PoolOptions{})
+	s := spec(t, "tasks.wasm", "bomb")
+	s.Limits.Memory = 32 << 20
+	for range 3 {
+		if res := run(t, p, s); !res.OK() {
+			t.Fatalf("%+v", res)
+		}
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.idle[0].cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	var kb int
+	if _, err := fmt.Sscan(peak, &kb); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("peak %d kB", kb)
+	if kb > 32<<10+40_000 {
+		t.Errorf("a worker took up to %d kB for guests of 32 MiB", kb)
+	}
+}

@@ -3,3 +3,5 @@
 package wasm
 
 func nodeMain(string) int { return 1 }
+
+func hoardMain() int { return 3 }

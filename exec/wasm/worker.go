@@ -26,6 +26,7 @@ func WorkerMain(r io.Reader, w io.Writer) int {
 	child := &worker{r: r, w: w}
 	if f, ok := r.(*os.File); ok {
 		if c := wrapFile(f); c != nil {
+			c.keeps = true
 			child.r, child.w, child.files = c, c, c
 		}
 	}
@@ -46,7 +47,7 @@ type worker struct {
 	setup    setup
 	mu       sync.Mutex // guards cancel
 	cancel   context.CancelCauseFunc
-	opened   chan fileMsg
+	opened   chan fileMsg        // answers; one file is asked for at a time
 	programs map[string]*program // loaded; the node says what to drop
 	streams  *exec.Stdio
 }
@@ -75,7 +76,7 @@ func (c *worker) serve() error {
 	if err := c.send(fromWorker{Ready: &ready{walls}}); err != nil {
 		return err
 	}
-	c.opened = make(chan fileMsg)
+	c.opened = make(chan fileMsg, 1)
 	c.programs = map[string]*program{}
 	tasks := make(chan *task)
 	ended := make(chan error, 1)
@@ -97,8 +98,10 @@ func (c *worker) serve() error {
 	}
 }
 
-// listen reads frames until the node ends.
+// listen reads frames until the node ends. What runs then has nobody left to ask.
 func (c *worker) listen(tasks chan<- *task) error {
+	defer c.stop()
+	defer close(c.opened)
 	for {
 		var f toWorker
 		if err := readFrame(c.r, &f, maxToWorker); err != nil {
@@ -108,14 +111,23 @@ func (c *worker) listen(tasks chan<- *task) error {
 		case f.Task != nil:
 			tasks <- f.Task
 		case f.File != nil:
-			c.opened <- *f.File
-		case f.Cancel:
-			c.mu.Lock()
-			if c.cancel != nil {
-				c.cancel(errCancelled)
+			select {
+			case c.opened <- *f.File:
+			default:
+				return errors.New("the node sent a file that nobody asked for")
 			}
-			c.mu.Unlock()
+		case f.Cancel:
+			c.stop()
 		}
+	}
+}
+
+// stop ends the unit that runs, if one does.
+func (c *worker) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancel != nil {
+		c.cancel(errCancelled)
 	}
 }
 
@@ -124,8 +136,10 @@ func (c *worker) open(number int) (readerAtCloser, error) {
 	if err := c.send(fromWorker{Open: &openMsg{number}}); err != nil {
 		return nil, err
 	}
-	m := <-c.opened
+	m, ok := <-c.opened
 	switch {
+	case !ok:
+		return nil, errors.New("the node is gone")
 	case m.Error != "":
 		return nil, errors.New(m.Error)
 	case c.files != nil:
@@ -186,27 +200,35 @@ func (c *worker) build(ctx context.Context, t *task) *doneBuild {
 var errReload = errors.New("the cache entry cannot be loaded")
 
 func (c *worker) load(ctx context.Context, t *task) (*program, error) {
-	if old := c.programs[t.Drop]; old != nil {
-		old.close()
-		delete(c.programs, t.Drop)
+	for _, name := range t.Drop {
+		if old := c.programs[name]; old != nil {
+			old.close()
+			delete(c.programs, name)
+		}
 	}
 	if p := c.programs[t.Entry]; p != nil {
 		return p, nil
+	}
+	if !filepath.IsLocal(t.Entry) {
+		return nil, fmt.Errorf("cache entry %q is not a name", t.Entry)
 	}
 	p, err := loadEntry(ctx, filepath.Join(c.setup.Modules, t.Entry))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errReload, err)
 	}
 	c.programs[t.Entry] = p
-	return p, nil
+	return p, c.send(fromWorker{Loaded: true})
 }
 
 func (c *worker) run(ctx context.Context, t *task) (*done, error) {
+	spec := exec.Spec{Args: t.Args, Env: t.Env, Limits: t.Limits, Seed: t.Seed}
+	if err := check(spec); err != nil {
+		return nil, err
+	}
 	p, err := c.load(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	spec := exec.Spec{Args: t.Args, Env: t.Env, Limits: t.Limits, Seed: t.Seed}
 	files := func(mounts []mount, from int) map[string]*hostFile {
 		all := make(map[string]*hostFile, len(mounts))
 		for i, m := range mounts {
