@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...
 FUZZTIME ?= 10s
 
-.PHONY: build examples demo test test-net race lint bench fuzz clean
+.PHONY: build examples demo test test-net compat race lint bench fuzz clean
 
 build:
 	go build -o p3 ./cmd/p3
@@ -26,6 +26,10 @@ test: examples
 # What needs root and network namespaces; tests tagged netns run nowhere else.
 test-net:
 	go test -tags netns -count=1 -run 'Net|LAN|Disk' ./node/p2p ./exec/blob ./cmd/p3
+
+# Programs that nobody here wrote, fetched and built: rows of docs/compatibility.md.
+compat: build
+	go test -tags compat -count=1 -timeout 60m -run Compat -v ./exec/wasm
 
 race:
 	CGO_ENABLED=1 go test -race -short $(RACE)

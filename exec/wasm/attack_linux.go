@@ -32,6 +32,29 @@ func attack() []Protection {
 		{"cannot mount", func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") }},
 		{"cannot make a user namespace", func() error { return unix.Unshare(unix.CLONE_NEWUSER) }},
 		{"cannot signal others", func() error { return unix.Kill(1, 0) }},
+		{"cannot take all memory", func() error {
+			b, err := unix.Mmap(-1, 0, 1<<40, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+			if err == nil {
+				_ = unix.Munmap(b)
+			}
+			return err
+		}},
+		{"cannot open files without end", func() error {
+			var opened []int
+			defer func() {
+				for _, fd := range opened {
+					unix.Close(fd)
+				}
+			}()
+			for range 10_000 {
+				fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+				if err != nil {
+					return err
+				}
+				opened = append(opened, fd)
+			}
+			return nil
+		}},
 	}
 	var walls []Protection
 	for _, t := range tries {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/personal-power-plant/p3/exec"
 )
@@ -123,6 +125,52 @@ func BenchmarkInstantiate(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkDeadline tells how long after its deadline of 20 ms a loop has ended in a real worker, as its
+// node sees it: wanted are 50 ms.
+func BenchmarkDeadline(b *testing.B) {
+	p := newPool(b, PoolOptions{})
+	s := spec(b, "tasks.wasm", "loop")
+	s.Limits.Fuel, s.Limits.WallMs = 1<<60, 20
+	over(b, p, s, exec.Deadline, 20*time.Millisecond)
+}
+
+// BenchmarkDeadlineOperator is the same for one operator that takes a second: its worker is killed.
+func BenchmarkDeadlineOperator(b *testing.B) {
+	p := newPool(b, PoolOptions{Memory: 2 << 30})
+	s := spec(b, "hostile.wasm", "fill")
+	s.Limits.Fuel, s.Limits.WallMs, s.Limits.Memory = 1<<60, 20, 2<<30
+	over(b, p, s, exec.Deadline, 20*time.Millisecond)
+}
+
+// BenchmarkOutOfFuel ends a loop after one slice of fuel; what it takes is the slice's time.
+func BenchmarkOutOfFuel(b *testing.B) {
+	p := newPool(b, PoolOptions{})
+	s := spec(b, "tasks.wasm", "loop")
+	s.Limits.Fuel = slice
+	over(b, p, s, exec.OutOfFuel, 0)
+}
+
+// over runs a spec that ends by its limit and reports median and most of what it took beyond from.
+func over(b *testing.B, p *Pool, s exec.Spec, want exec.Status, from time.Duration) {
+	warm := s
+	warm.Args = []string{"exit", "0"}
+	run(b, p, warm)
+	var took []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		run(b, p, warm) // a worker that has the program
+		b.StartTimer()
+		start := time.Now()
+		if res, err := p.Run(context.Background(), s); err != nil || res.Status != want {
+			b.Fatal(res, err)
+		}
+		took = append(took, time.Since(start)-from)
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "median-ms-over")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "most-ms-over")
 }
 
 func benchmarkNoop(b *testing.B, e exec.Engine) {

@@ -105,11 +105,7 @@ func TestCompileBombIsGivenUpOnce(t *testing.T) {
 // TestMalformedModulesThroughAWorker takes modules that the specification calls malformed or
 // invalid the whole way; package meter sees all of them.
 func TestMalformedModulesThroughAWorker(t *testing.T) {
-	out, err := osexec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/tetratelabs/wazero").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(strings.TrimSpace(string(out)), "internal/integration_test/spectest/v2/testdata")
+	dir := filepath.Join(engineDir(t), "internal/integration_test/spectest/v2/testdata")
 	p := newPool(t, PoolOptions{})
 	tried := 0
 	for _, name := range []string{"binary", "binary-leb128", "custom", "data", "elem", "global", "memory", "table", "start", "imports", "func", "br_table"} {
@@ -290,4 +286,30 @@ func idleWorker(t *testing.T, p *Pool) *child {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// engineDir is the folder of wazero's module, which carries test programs and the specification's tests.
+func engineDir(t *testing.T) string {
+	t.Helper()
+	out, err := osexec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/tetratelabs/wazero").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// TestProgramsOfOtherCompilers runs what Rust, TinyGo and Zig made of "cat".
+func TestProgramsOfOtherCompilers(t *testing.T) {
+	dir := filepath.Join(engineDir(t), "imports/wasi_snapshot_preview1/example/testdata")
+	p := newPool(t, PoolOptions{})
+	for _, compiler := range []string{"cargo-wasi", "tinygo", "zig", "zig-cc"} {
+		t.Run(compiler, func(t *testing.T) {
+			s := specOf(t, filepath.Join(dir, compiler, "cat.wasm"), "in/a.txt") // as Zig names files from its first folder on
+			s.Limits.Memory = 64 << 20
+			s.In = []exec.Mount{{Name: "a.txt", Path: write(t, "a", "hello\n")}}
+			if res := run(t, p, s); !res.OK() || string(res.Stdout) != "hello\n" {
+				t.Errorf("%+v %q %q", res, res.Stdout, res.Stderr)
+			}
+		})
+	}
 }

@@ -47,7 +47,7 @@ const (
 	// sendTime is what the output of an ended unit may take to arrive.
 	sendTime = 10 * time.Second
 	// deadlineGrace is how long after its deadline a unit may end by itself.
-	deadlineGrace = 40 * time.Millisecond
+	deadlineGrace = 30 * time.Millisecond
 	// cancelGrace is how long a worker may take to end a unit when told to. Then it is killed.
 	cancelGrace = 30 * time.Millisecond
 	// startTime is how long a new worker may take to report.
