@@ -78,7 +78,7 @@ func BenchmarkLoad(b *testing.B) {
 	for name, s := range map[string]exec.Spec{"noop": spec(b, "noop.wasm"), "tasks": spec(b, "tasks.wasm"), "20MiB": moduleSpec(b, largeModule(20<<20))} {
 		b.Run(name, func(b *testing.B) {
 			c, entry := filled(b, s)
-			b.ResetTimer()
+			defer reportCPU(b)()
 			for b.Loop() {
 				p, err := loadEntry(context.Background(), filepath.Join(c.modules(), entry))
 				if err != nil {
@@ -93,7 +93,7 @@ func BenchmarkLoad(b *testing.B) {
 // BenchmarkVerify checks the MAC of a cache entry: once a process and entry.
 func BenchmarkVerify(b *testing.B) {
 	c, entry := filled(b, moduleSpec(b, largeModule(20<<20)))
-	b.ResetTimer()
+	defer reportCPU(b)()
 	for b.Loop() {
 		clear(c.verified)
 		if !c.valid(filepath.Join(c.modules(), entry), entry) {
@@ -112,7 +112,7 @@ func BenchmarkInstantiate(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer p.close()
-			b.ResetTimer()
+			defer reportCPU(b)()
 			for b.Loop() {
 				g, err := newGuest(context.Background(), s, nil, nil, nil)
 				if err != nil {
@@ -152,6 +152,14 @@ func BenchmarkOutOfFuel(b *testing.B) {
 	over(b, p, s, exec.OutOfFuel, 0)
 }
 
+// reportCPU reports, when what it returns is called, the CPU time of this process for each round:
+// on a busy machine it tells more than wall time.
+func reportCPU(b *testing.B) func() {
+	b.ResetTimer()
+	start := cpuTime()
+	return func() { b.ReportMetric(float64((cpuTime()-start).Microseconds())/1000/float64(b.N), "cpu-ms/op") }
+}
+
 // over runs a spec that ends by its limit and reports median and most of what it took beyond from.
 func over(b *testing.B, p *Pool, s exec.Spec, want exec.Status, from time.Duration) {
 	warm := s
@@ -176,7 +184,7 @@ func over(b *testing.B, p *Pool, s exec.Spec, want exec.Status, from time.Durati
 func benchmarkNoop(b *testing.B, e exec.Engine) {
 	s := spec(b, "noop.wasm")
 	run(b, e, s)
-	b.ResetTimer()
+	defer reportCPU(b)()
 	for b.Loop() {
 		if res, err := e.Run(context.Background(), s); err != nil || !res.OK() {
 			b.Fatal(res, err)
