@@ -53,25 +53,26 @@ func (f *function) control(pos int, code uint32) {
 	case opReturn:
 		f.popTypes(f.typ.results, nanObserve)
 		if live {
-			f.branch(&f.frames[0])
+			f.replace(pos, append(appendU32([]byte{opLocalGet}, f.fuel()), opReturn))
 		}
 		f.unreachable()
 	case opCall:
 		i := m.funcIndex(&f.r)
 		if live {
 			f.called(i)
-			f.call(pos, appendU32([]byte{opCall}, m.shift(i)), m.counts(i))
+			f.call(pos, i)
 		}
 		f.callTypes(m.typeOf(i))
 	case opCallIndirect:
-		t := m.types[m.typeIndex(&f.r)]
+		i := m.typeIndex(&f.r)
+		t := m.types[i]
 		if f.table().elem != funcref {
 			f.fail("type mismatch: table of functions expected")
 		}
 		f.popType(i32)
 		if live {
 			f.code.complex = true
-			f.call(pos, f.r.b[pos:f.r.pos], true)
+			f.callIndirect(pos, i)
 		}
 		f.callTypes(t)
 	}
@@ -186,9 +187,6 @@ func (f *function) end(pos int) {
 		f.cut(fr.skip, pos)
 	}
 	if len(f.frames) == 0 { // the function's own
-		if live {
-			f.regions[f.cur].flush = true
-		}
 		return
 	}
 	f.pushTypes(fr.results)
@@ -217,13 +215,9 @@ func (f *function) cut(from, to int) {
 
 // branch accounts for one edge to a frame's label at the end of the region here.
 func (f *function) branch(t *frame) {
-	r := &f.regions[f.cur]
-	if t == &f.frames[0] {
-		r.flush = true
-	}
 	if t.op != opLoop {
 		t.targeted = true
-		t.synced = t.synced && r.syncedAfter()
+		t.synced = t.synced && f.regions[f.cur].syncedAfter()
 	}
 }
 
@@ -242,7 +236,6 @@ func (f *function) brTable(pos int) {
 	atMost("branches of a br_table", uint64(n), MaxBranches)
 	f.popType(i32)
 	text := appendU32([]byte{opBrTable}, uint32(n))
-	// The function's own label makes the region flush, which the other targets inherit.
 	var arity = -1
 	start := f.r
 	for range n + 1 {
@@ -256,9 +249,6 @@ func (f *function) brTable(pos int) {
 		f.peekTypes(t.labels())
 		if live {
 			text = appendU32(text, f.newDepth(d))
-			if t == &f.frames[0] {
-				f.regions[f.cur].flush = true
-			}
 		}
 	}
 	if live {
@@ -284,16 +274,44 @@ func (f *function) called(i uint32) {
 	}
 }
 
-// call ends the region. A callee that counts depth is told what remains.
-func (f *function) call(pos int, text []byte, counts bool) {
-	if counts && f.emit {
-		f.deepens = true
-		pre := appendU32([]byte{opLocalGet}, f.add(localDepth, i64))
-		pre = appendU32(append(pre, opGlobalSet), f.m.depthGlobal())
-		text = append(pre, text...)
+// call ends the region. The host finds what is left in the global; a function of the module
+// is passed it, and what may still be nested if it counts depth, and returns it.
+func (f *function) call(pos int, fn uint32) {
+	text := appendU32([]byte{opCall}, f.m.shift(fn))
+	if int(fn) < len(f.m.imports) {
+		f.regions[f.cur].flush = true
+		f.replace(pos, text)
+		f.begin(regionReload, true)
+		return
 	}
-	f.replace(pos, text)
-	f.begin(regionReload, true)
+	f.replace(pos, append(f.passed(f.m.hidden(fn)), text...))
+	f.begin(regionReturned, false)
+}
+
+func (f *function) callIndirect(pos int, typ uint32) {
+	if f.emit {
+		index := f.add(localTemp, i32)
+		text := appendU32([]byte{opLocalSet}, index)
+		text = append(text, f.passed(2)...)
+		text = appendU32(append(text, opLocalGet), index)
+		text = appendU32(append(text, opCallIndirect), f.m.metered(typ, 2))
+		table := f.r.pos - 1
+		for f.r.b[table-1] >= 0x80 {
+			table--
+		}
+		f.replace(pos, append(text, f.r.b[table:f.r.pos]...))
+	}
+	f.begin(regionReturned, false)
+}
+
+// passed pushes the arguments for a callee's hidden parameters.
+func (f *function) passed(hidden uint32) []byte {
+	text := appendU32([]byte{opLocalGet}, f.fuel())
+	if hidden > 1 {
+		f.deepens = true
+		text = appendU32(append(text, opLocalGet), f.depthLeft())
+	}
+	return text
 }
 
 func (f *function) callTypes(t funcType) {

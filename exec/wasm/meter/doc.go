@@ -18,10 +18,11 @@
 // addition, just before they run; a memory.grow or table.grow that is going to fail charges
 // nothing for the pages it does not get.
 //
-// While a function runs, what is left lives in an i64 local. It is written to the hidden
-// global [FuelGlobal] at the start of each region that can leave the function or trap: the
-// host therefore finds the exact figure there in a host call and after a trap. Host calls
-// may charge by lowering that global; it is read again after every call.
+// While a function runs, what is left lives in an i64 parameter that the pass adds, and a
+// function returns it after its results (see wrap.go). It is written to the hidden global
+// [FuelGlobal] at the start of each region that can trap or call the host, and when an export
+// returns: the host finds the exact figure there whenever it looks. Host calls may charge by
+// lowering that global; it is read again after each.
 //
 // Loop headers and the entry of every function that is not provably small compare with zero
 // and then call the import [ImportModule].[ImportRefuel] with what is left (negative). The
@@ -31,13 +32,13 @@
 //
 // # Depth
 //
-// [DepthGlobal] holds what may still be nested. A function stores its own remainder, less
-// its frame's weight, before it calls; the callee reads it and, when negative, executes
-// unreachable, leaving the negative number for the host to see: call stack exhausted. A
-// frame weighs one, more when it is large, so that the limit also bounds bytes of native
-// stack. Small functions (few operators, calling only small functions) are not counted.
-// Because callers, not callees, keep the count, a host that calls several exports must set
-// the global to Info.DepthLimit before each.
+// [DepthGlobal] holds what an export that the host calls may nest. A function is passed its
+// remainder in another added parameter and passes on that less its frame's weight; when it
+// is negative the function executes unreachable and leaves the negative number in the global
+// for the host to see: call stack exhausted. A frame weighs one, more when it is large, so
+// that the limit also bounds bytes of native stack. Small functions (few operators, calling
+// only small functions) are not counted. After such a trap the host must set the global to
+// Info.DepthLimit before it calls another export.
 //
 // # NaN
 //

@@ -1,5 +1,10 @@
 package meter
 
+import (
+	"maps"
+	"slices"
+)
+
 // Added functions, after the module's own. In the function index space the import refuel
 // comes last of the imports, so that the module's own functions move up by one.
 const (
@@ -64,6 +69,8 @@ func (m *module) helperBody(i int) []byte {
 		b = append(b, opIf, 0x40)
 		get(opLocalGet, 0)
 		get(opGlobalSet, fuel)
+		get(opLocalGet, 1)
+		get(opGlobalSet, m.depthGlobal())
 		b = append(b, opUnreachable, opEnd)
 		get(opLocalGet, 0)
 		get(opCall, m.helper(helperRefuel))
@@ -100,22 +107,32 @@ func (m *module) helperBody(i int) []byte {
 
 // encode writes the rewritten module.
 func (m *module) encode(opt Options) []byte {
-	out := make([]byte, 8, len(m.bin)+len(m.bin)/2+1024)
-	copy(out, m.bin)
-	out = m.encodeIndexes(out)
-	if m.dataCount >= 0 {
-		out = appendSection(out, secDataCount, appendU32(nil, uint32(m.dataCount)))
-	}
-	b := appendU32(nil, uint32(len(m.code)+m.helperCount()))
+	m.added = added{metered: map[metered]uint32{}, results: map[uint32]uint32{}, wrapped: map[wrapper]uint32{}, named: map[uint32]bool{}}
+	// Types and wrappers are added on the way, so that the sections that list them come last.
+	code := make([]byte, 0, len(m.bin)+len(m.bin)/2+1024)
 	f := function{m: m}
 	for i := range m.code {
-		b = f.rewrite(b, i)
+		code = f.rewrite(code, i)
 	}
 	for i := range m.helperCount() {
 		body := m.helperBody(i)
-		b = append(appendU32(b, uint32(len(body))), body...)
+		code = append(appendU32(code, uint32(len(body))), body...)
 	}
-	out = appendSection(out, secCode, b)
+	rest := m.encodeRest()
+	for _, w := range m.added.wrappers {
+		body := w.body(m)
+		code = append(appendU32(code, uint32(len(body))), body...)
+	}
+
+	out := make([]byte, 8, len(m.bin)+len(code)+1024)
+	copy(out, m.bin)
+	out = append(m.encodeIndexes(out), rest...)
+	if m.dataCount >= 0 {
+		out = appendSection(out, secDataCount, appendU32(nil, uint32(m.dataCount)))
+	}
+	n := appendU32(nil, uint32(len(m.code)+m.helperCount()+len(m.added.wrappers)))
+	out = appendU32(append(out, secCode), uint32(len(n)+len(code)))
+	out = append(append(out, n...), code...)
 	if len(m.data) > 0 {
 		b := appendU32(nil, uint32(len(m.data)))
 		for _, s := range m.data {
@@ -142,14 +159,27 @@ func appendTypes(b, ts []byte) []byte { return append(appendU32(b, uint32(len(ts
 
 func (m *module) appendConst(b []byte, e constExpr) []byte {
 	if e.isFunc {
-		return append(appendU32(append(b, opRefFunc), m.shift(e.fn)), opEnd)
+		return append(appendU32(append(b, opRefFunc), m.ref(e.fn)), opEnd)
 	}
 	return append(b, e.raw...)
 }
 
+// encodeIndexes writes the sections that say of what type functions are.
 func (m *module) encodeIndexes(out []byte) []byte {
-	b := appendU32(nil, uint32(len(m.types)+helpers))
-	for _, t := range append(m.types[:len(m.types):len(m.types)], addedTypes[:]...) {
+	var fs []byte
+	for i, t := range m.funcs[len(m.imports):] {
+		fs = appendU32(fs, m.metered(t, m.hidden(uint32(len(m.imports)+i))))
+	}
+	for i := range m.helperCount() {
+		fs = appendU32(fs, uint32(len(m.types)+i))
+	}
+	for _, w := range m.added.wrappers {
+		fs = appendU32(fs, w.typ(m))
+	}
+
+	types := slices.Concat(m.types, addedTypes[:], m.added.types)
+	b := appendU32(nil, uint32(len(types)))
+	for _, t := range types {
 		b = appendTypes(appendTypes(append(b, 0x60), t.params), t.results)
 	}
 	out = appendSection(out, secType, b)
@@ -161,15 +191,13 @@ func (m *module) encodeIndexes(out []byte) []byte {
 	b = append(appendName(appendName(b, ImportModule), ImportRefuel), KindFunc)
 	out = appendSection(out, secImport, appendU32(b, uint32(len(m.types))))
 
-	b = appendU32(nil, uint32(len(m.code)+m.helperCount()))
-	for _, t := range m.funcs[len(m.imports):] {
-		b = appendU32(b, t)
-	}
-	for i := range m.helperCount() {
-		b = appendU32(b, uint32(len(m.types)+i))
-	}
-	out = appendSection(out, secFunction, b)
+	b = appendU32(nil, uint32(len(m.code)+m.helperCount()+len(m.added.wrappers)))
+	return appendSection(out, secFunction, append(b, fs...))
+}
 
+// encodeRest writes the sections from tables to elements.
+func (m *module) encodeRest() []byte {
+	var out, b []byte
 	if len(m.tables) > 0 {
 		b = appendU32(nil, uint32(len(m.tables)))
 		for _, t := range m.tables {
@@ -192,7 +220,7 @@ func (m *module) encodeIndexes(out []byte) []byte {
 	b = appendU32(nil, uint32(len(m.exports)+2))
 	for _, e := range m.exports {
 		if e.kind == KindFunc {
-			e.idx = m.shift(e.idx)
+			e.idx = m.outer(e.idx)
 		}
 		b = appendU32(append(appendName(b, e.name), e.kind), e.idx)
 	}
@@ -201,12 +229,19 @@ func (m *module) encodeIndexes(out []byte) []byte {
 	out = appendSection(out, secExport, b)
 
 	if m.hasStart {
-		out = appendSection(out, secStart, appendU32(nil, m.shift(m.start)))
+		out = appendSection(out, secStart, appendU32(nil, m.outer(m.start)))
 	}
-	if len(m.elements) > 0 {
-		b = appendU32(nil, uint32(len(m.elements)))
+	named := slices.Sorted(maps.Keys(m.added.named))
+	if n := len(m.elements) + min(1, len(named)); n > 0 {
+		b = appendU32(nil, uint32(n))
 		for _, e := range m.elements {
 			b = m.appendElement(b, e)
+		}
+		if len(named) > 0 { // declared: an export that did so is a wrapper now
+			b = appendU32(append(b, 3, 0), uint32(len(named)))
+			for _, fn := range named {
+				b = appendU32(b, fn)
+			}
 		}
 		out = appendSection(out, secElement, b)
 	}
@@ -236,7 +271,7 @@ func (m *module) appendElement(b []byte, e element) []byte {
 	}
 	b = appendU32(b, uint32(len(e.funcs)))
 	for _, fn := range e.funcs {
-		b = appendU32(b, m.shift(fn))
+		b = appendU32(b, m.ref(fn))
 	}
 	return b
 }

@@ -44,10 +44,11 @@ type region struct {
 type regionKind byte
 
 const (
-	regionPlain  regionKind = iota
-	regionEntry             // of the function
-	regionReload            // after a call, which changed the global
-	regionLoop              // loop header
+	regionPlain    regionKind = iota
+	regionEntry               // of the function
+	regionReload              // after a call of the host, which changed the global
+	regionReturned            // after a call, which left what remains on the stack
+	regionLoop                // loop header
 )
 
 // syncedAfter reports whether the global is exact at the region's end.
@@ -80,6 +81,7 @@ type function struct {
 
 	typ      funcType
 	locals   []byte // parameters first
+	hidden   uint32 // parameters that the pass adds after the function's own
 	groups   reader // the declarations of locals as given
 	ngroups  uint32
 	extra    []byte // locals that the pass adds
@@ -107,16 +109,14 @@ type function struct {
 
 // Locals that the pass adds to a function.
 const (
-	localFuel  = iota // i64
-	localDepth        // i64: what callees may nest
-	localTemp         // i32
-	localF32          // for NaN
+	localTemp = iota // i32
+	localF32         // for NaN
 	localF64
 	localV128
 	localRoles
 )
 
-var noLocals = [localRoles]int{-1, -1, -1, -1, -1, -1}
+var noLocals = [localRoles]int{-1, -1, -1, -1}
 
 func (f *function) fail(reason string) { f.r.fail(reason) }
 
@@ -127,6 +127,7 @@ func (f *function) scan(i int) {
 	f.typ = m.types[m.funcs[len(m.imports)+i]]
 	f.r = reader{m.bin, f.code.start, f.code.end}
 	f.locals = append(f.locals[:0], f.typ.params...)
+	f.hidden = m.hidden(uint32(len(m.imports) + i))
 	f.extra, f.extraFor = f.extra[:0], noLocals
 	f.declareLocals()
 	f.stack, f.frames, f.high, f.loops, f.nested = f.stack[:0], f.frames[:0], 0, 0, 0
@@ -136,7 +137,7 @@ func (f *function) scan(i int) {
 	f.nan.reset()
 	f.code.cost, f.code.complex, f.code.callees = 0, false, nil
 
-	f.begin(regionEntry, true)
+	f.begin(regionEntry, false)
 	f.push(frame{op: opBlock, results: f.typ.results, label: 0})
 	for len(f.frames) > 0 {
 		f.step()
@@ -162,16 +163,27 @@ func (f *function) declareLocals() {
 	f.groups.end = f.r.pos
 }
 
+// index is where a local of the function stands in the rewritten one.
+func (f *function) index(local uint32) uint32 {
+	if int(local) < len(f.typ.params) {
+		return local
+	}
+	return local + f.hidden
+}
+
 // add returns the index of an added local, by its role.
 func (f *function) add(role int, typ byte) uint32 {
 	if f.extraFor[role] < 0 {
-		f.extraFor[role] = len(f.locals) + len(f.extra)
+		f.extraFor[role] = len(f.locals) + int(f.hidden) + len(f.extra)
 		f.extra = append(f.extra, typ)
 	}
 	return uint32(f.extraFor[role])
 }
 
-func (f *function) fuel() uint32 { return f.add(localFuel, i64) }
+// fuel and depth are the hidden parameters: what is left, and what may still be nested,
+// first here and then in a function that is called.
+func (f *function) fuel() uint32      { return uint32(len(f.typ.params)) }
+func (f *function) depthLeft() uint32 { return f.fuel() + 1 }
 
 // weight is how much of the depth limit a frame takes. A compiler may give every local and
 // operand a slot in the native frame, and every value that lives across a call one more:

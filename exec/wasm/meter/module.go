@@ -113,6 +113,7 @@ type module struct {
 	names     map[uint32]string
 
 	declared map[uint32]bool // functions that ref.func may name in a body
+	added    added
 }
 
 func parse(bin []byte, opt Options) *module {

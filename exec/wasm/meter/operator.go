@@ -203,7 +203,7 @@ func (f *function) variable(pos int, code uint32) {
 		a.typ = t
 		f.selected(a, b)
 	case opLocalGet:
-		i := f.local()
+		i := f.local(pos, code)
 		t := f.locals[i]
 		var taint int32
 		if t == f32 || t == f64 {
@@ -212,7 +212,7 @@ func (f *function) variable(pos int, code uint32) {
 		f.pushOperand(operand{t, taint})
 		f.markNaN(taint)
 	case opLocalSet, opLocalTee:
-		i := f.local()
+		i := f.local(pos, code)
 		o := f.popType(f.locals[i])
 		if o.typ == v128 {
 			f.nan.observe(o.taint)
@@ -252,8 +252,9 @@ func (f *function) variable(pos int, code uint32) {
 			f.fail("undeclared function reference")
 		}
 		f.pushType(funcref)
-		if f.live() {
-			f.replace(pos, appendU32([]byte{opRefFunc}, m.shift(i)))
+		if f.emit && f.live() {
+			m.added.named[m.ref(i)] = true
+			f.replace(pos, appendU32([]byte{opRefFunc}, m.ref(i)))
 		}
 	}
 }
@@ -277,10 +278,14 @@ func (f *function) selected(a, b operand) {
 	f.markNaN(t)
 }
 
-func (f *function) local() uint32 {
+// local reads the index of a local, which hidden parameters move.
+func (f *function) local(pos int, code uint32) uint32 {
 	i := f.r.u32()
 	if uint64(i) >= uint64(len(f.locals)) {
 		f.fail("unknown local")
+	}
+	if f.emit && f.live() && int(i) >= len(f.typ.params) {
+		f.replace(pos, appendU32([]byte{byte(code)}, f.index(i)))
 	}
 	return i
 }

@@ -36,7 +36,7 @@ func buildCore(t *[768]op) {
 	special(t, 0x0c, costSimple, false, "br", "br_if")
 	special(t, 0x0e, costTable, false, "br_table")
 	special(t, 0x0f, costSimple, false, "return")
-	special(t, 0x10, costCall, true, "call")
+	special(t, 0x10, costCall, false, "call")
 	special(t, 0x11, costIndirect, true, "call_indirect")
 	special(t, 0x1a, costFree, false, "drop")
 	special(t, 0x1b, costSimple, false, "select", "select_t")

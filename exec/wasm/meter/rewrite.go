@@ -60,7 +60,9 @@ func (f *function) rewrite(out []byte, i int) []byte {
 		}
 		pos = e.end
 	}
+	// The body's own end closes the block that is now around it.
 	body = append(body, f.r.b[pos:f.r.end]...)
+	body = append(appendU32(append(body, opLocalGet), f.fuel()), opEnd)
 	f.body = body
 
 	head := appendU32(nil, f.ngroups+uint32(len(f.extra)))
@@ -68,6 +70,7 @@ func (f *function) rewrite(out []byte, i int) []byte {
 	for _, t := range f.extra {
 		head = append(head, 1, t)
 	}
+	head = append(append(head, opBlock), f.m.blockOf(f.m.funcs[len(f.m.imports)+i])...)
 	out = appendU32(out, uint32(len(head)+len(body)))
 	return append(append(out, head...), body...)
 }
@@ -76,14 +79,16 @@ func (f *function) rewrite(out []byte, i int) []byte {
 func (f *function) appendCharge(b []byte, r *region) []byte {
 	fuel, global := f.fuel(), f.m.fuelGlobal()
 	get := func(op byte, i uint32) { b = appendU32(append(b, op), i) }
-	loads := r.kind == regionEntry || r.kind == regionReload
+	arrives := r.kind == regionReload || r.kind == regionReturned
 	checks := r.kind == regionLoop || r.kind == regionEntry && !f.code.small
-	if !loads && !checks && r.cost == 0 && (!r.flush || r.synced) {
+	if !arrives && !checks && r.cost == 0 && (!r.flush || r.synced) {
 		return b
 	}
-	if loads {
+	switch r.kind {
+	case regionReload:
 		get(opGlobalGet, global)
-	} else {
+	case regionReturned:
+	default:
 		get(opLocalGet, fuel)
 	}
 	if r.cost > 0 {
@@ -111,9 +116,8 @@ func (f *function) appendCharge(b []byte, r *region) []byte {
 		get(opLocalSet, fuel)
 		return append(b, opEnd)
 	}
-	depth := f.add(localDepth, i64)
-	get(opGlobalGet, f.m.depthGlobal())
-	get(opLocalTee, depth)
+	depth := f.depthLeft()
+	get(opLocalGet, depth)
 	b = append(b, opI64Or, opI64Const, 0, opI64LtS, opIf, 0x40)
 	get(opLocalGet, fuel)
 	get(opLocalGet, depth)

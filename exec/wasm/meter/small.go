@@ -51,8 +51,11 @@ func (m *module) findSmall() {
 	}
 }
 
-// counts reports whether a function counts depth, so that its caller must say what remains.
-func (m *module) counts(fn uint32) bool {
-	i := int(fn) - len(m.imports)
-	return i >= 0 && !m.code[i].small
+// hidden is how many parameters a function of the module gets: the fuel that is left, and
+// unless it is small the depth.
+func (m *module) hidden(fn uint32) uint32 {
+	if m.code[int(fn)-len(m.imports)].small {
+		return 1
+	}
+	return 2
 }
