@@ -33,7 +33,7 @@ func (f *function) control(pos int, code uint32) {
 		f.popTypes(t.labels(), nanObserve)
 		if live {
 			f.branch(t)
-			f.retarget(pos, opBr, d)
+			f.replace(pos, appendU32([]byte{opBr}, f.newDepth(d)))
 		}
 		f.unreachable()
 	case opBrIf:
@@ -45,7 +45,10 @@ func (f *function) control(pos int, code uint32) {
 		f.pushTypes(t.labels())
 		if live {
 			f.branch(t)
-			f.retarget(pos, opBrIf, d)
+			f.edit(edit{pos: pos, end: f.r.pos, kind: editBrIf, arg: int(f.newDepth(d))})
+			if len(t.labels()) == 0 {
+				f.branched()
+			}
 			f.begin(regionPlain, f.regions[f.cur].syncedAfter())
 		}
 	case opBrTable:
@@ -223,12 +226,6 @@ func (f *function) branch(t *frame) {
 
 // newDepth is a label's index among those around in the rewritten function.
 func (f *function) newDepth(d uint32) uint32 { return uint32(f.depth - f.target(d).label) }
-
-func (f *function) retarget(pos int, code byte, d uint32) {
-	if n := f.newDepth(d); n != d {
-		f.replace(pos, appendU32([]byte{code}, n))
-	}
-}
 
 func (f *function) brTable(pos int) {
 	live := f.live()

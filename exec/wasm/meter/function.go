@@ -66,9 +66,10 @@ type editKind byte
 
 const (
 	editText   editKind = iota
+	editBrIf            // arg: its label
 	editCharge          // arg: region
 	editLoop            // arg: region of the header; after a wrapped loop's end
-	editNaN             // arg: taint
+	editNaN             // arg: mark
 )
 
 // A function validates one body and collects how to rewrite it. It is used again for the
@@ -84,8 +85,8 @@ type function struct {
 	hidden   uint32 // parameters that the pass adds after the function's own
 	groups   reader // the declarations of locals as given
 	ngroups  uint32
-	extra    []byte // locals that the pass adds
-	extraFor [localRoles]int
+	extra    []byte          // locals that the pass adds
+	extraFor [localRoles]int // index and one, or 0
 
 	stack  []operand
 	frames []frame
@@ -95,6 +96,11 @@ type function struct {
 	loops  int
 	nested int // loops around
 	nan    nan
+
+	marks    []mark
+	operands []byte // of marks
+	run      int    // of marks
+	uncut    int    // marks up to here have a cut, or none
 
 	regions  []region
 	cur      int
@@ -113,10 +119,9 @@ const (
 	localF32         // for NaN
 	localF64
 	localV128
-	localRoles
+	localSpill // see function.waiting
+	localRoles = localSpill + 5*maxSpill
 )
-
-var noLocals = [localRoles]int{-1, -1, -1, -1}
 
 func (f *function) fail(reason string) { f.r.fail(reason) }
 
@@ -128,13 +133,14 @@ func (f *function) scan(i int) {
 	f.r = reader{m.bin, f.code.start, f.code.end}
 	f.locals = append(f.locals[:0], f.typ.params...)
 	f.hidden = m.hidden(uint32(len(m.imports) + i))
-	f.extra, f.extraFor = f.extra[:0], noLocals
+	f.extra, f.extraFor = f.extra[:0], [localRoles]int{}
 	f.declareLocals()
 	f.stack, f.frames, f.high, f.loops, f.nested = f.stack[:0], f.frames[:0], 0, 0, 0
 	f.regions, f.edits, f.text = f.regions[:0], f.edits[:0], f.text[:0]
 	f.depth, f.deepens, f.isConst = 0, false, false
 	f.spent, f.budget = 0, 1<<20+maxTypeWork*(f.code.end-f.code.start)
 	f.nan.reset()
+	f.marks, f.operands, f.run, f.uncut = f.marks[:0], f.operands[:0], 0, 0
 	f.code.cost, f.code.complex, f.code.callees = 0, false, nil
 
 	f.begin(regionEntry, false)
@@ -173,11 +179,11 @@ func (f *function) index(local uint32) uint32 {
 
 // add returns the index of an added local, by its role.
 func (f *function) add(role int, typ byte) uint32 {
-	if f.extraFor[role] < 0 {
-		f.extraFor[role] = len(f.locals) + int(f.hidden) + len(f.extra)
+	if f.extraFor[role] == 0 {
+		f.extraFor[role] = 1 + len(f.locals) + int(f.hidden) + len(f.extra)
 		f.extra = append(f.extra, typ)
 	}
-	return uint32(f.extraFor[role])
+	return uint32(f.extraFor[role] - 1)
 }
 
 // fuel and depth are the hidden parameters: what is left, and what may still be nested,

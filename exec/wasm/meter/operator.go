@@ -76,16 +76,20 @@ func (f *function) step() {
 		if code == opMemoryGrow && f.live() {
 			f.memoryGrow(pos)
 		}
+		f.statement()
 		return
 	}
 	switch {
 	case code < opDrop:
 		f.control(pos, code)
+		f.endRun()
+		return
 	case code >= opMisc<<8:
 		f.bulk(pos, code, wasConst, c)
 	default:
 		f.variable(pos, code)
 	}
+	f.statement()
 }
 
 func isDiv(code uint32) bool { return code >= 0x6d && code <= 0x70 || code >= 0x7f && code <= 0x82 }
@@ -150,13 +154,6 @@ func (f *function) plain(o *op, code uint32) {
 	}
 	f.pushOperand(operand{o.out, taint})
 	f.markNaN(taint)
-}
-
-// markNaN leaves room for making the value on top of the stack canonical.
-func (f *function) markNaN(taint int32) {
-	if taint != 0 && f.live() {
-		f.edit(edit{pos: f.r.pos, end: f.r.pos, kind: editNaN, arg: int(taint)})
-	}
 }
 
 func (f *function) needMemory() {

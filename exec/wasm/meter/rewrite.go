@@ -20,7 +20,11 @@ const (
 
 	opV128Const     = 12 // after opSIMD
 	opF32x4Eq       = 65
+	opF32x4Ne       = 66
 	opF64x2Eq       = 71
+	opF64x2Ne       = 72
+	opI32x4Bitmask  = 164
+	opI64x2Bitmask  = 196
 	opV128Bitselect = 82
 )
 
@@ -43,25 +47,16 @@ func (f *function) rewrite(out []byte, i int) []byte {
 	f.scan(i)
 	f.nan.solve()
 	body := f.body[:0]
-	pos := f.groups.end
-	for _, e := range f.edits {
-		body = append(body, f.r.b[pos:e.pos]...)
-		switch e.kind {
-		case editText:
-			body = append(body, f.text[e.text[0]:e.text[1]]...)
-		case editCharge:
-			body = f.appendCharge(body, &f.regions[e.arg])
-		case editLoop:
-			body = f.appendLoopEnd(body, &f.regions[e.arg])
-		case editNaN:
-			if t := &f.nan.taints[e.arg]; t.tainted && t.observed {
-				body = f.appendNaN(body, t)
-			}
+	done := place{f.groups.end, 0}
+	for i := range f.marks {
+		if m := &f.marks[i]; m.at.edit >= done.edit && f.splits(m) {
+			body = f.appendEdits(body, done, m.at, 0)
+			list, end := f.stretch(i)
+			body, done = f.appendStretch(body, list, end), end
 		}
-		pos = e.end
 	}
 	// The body's own end closes the block that is now around it.
-	body = append(body, f.r.b[pos:f.r.end]...)
+	body = f.appendEdits(body, done, place{f.r.end, len(f.edits)}, 0)
 	body = append(appendU32(append(body, opLocalGet), f.fuel()), opEnd)
 	f.body = body
 
@@ -73,6 +68,30 @@ func (f *function) rewrite(out []byte, i int) []byte {
 	head = append(append(head, opBlock), f.m.blockOf(f.m.funcs[len(f.m.imports)+i])...)
 	out = appendU32(out, uint32(len(head)+len(body)))
 	return append(append(out, head...), body...)
+}
+
+// appendEdits writes what is between two places, within added labels.
+func (f *function) appendEdits(b []byte, from, to place, labels int) []byte {
+	pos := from.pos
+	for _, e := range f.edits[from.edit:to.edit] {
+		b = append(b, f.r.b[pos:e.pos]...)
+		switch e.kind {
+		case editText:
+			b = append(b, f.text[e.text[0]:e.text[1]]...)
+		case editBrIf:
+			b = appendU32(append(b, opBrIf), uint32(e.arg+labels))
+		case editCharge:
+			b = f.appendCharge(b, &f.regions[e.arg])
+		case editLoop:
+			b = f.appendLoopEnd(b, &f.regions[e.arg])
+		case editNaN:
+			if m := &f.marks[e.arg]; f.checked(m) {
+				b = f.appendNaN(b, &f.nan.taints[m.taint])
+			}
+		}
+		pos = e.end
+	}
+	return append(b, f.r.b[pos:to.pos]...)
 }
 
 // appendCharge charges a region at its start.
