@@ -77,6 +77,7 @@ const (
 type function struct {
 	m    *module
 	r    reader
+	self uint32 // its index in the module
 	code *code
 	emit bool // collect edits; needs code.small of all functions
 
@@ -128,11 +129,11 @@ func (f *function) fail(reason string) { f.r.fail(reason) }
 // scan validates body i.
 func (f *function) scan(i int) {
 	m := f.m
-	f.code = &m.code[i]
-	f.typ = m.types[m.funcs[len(m.imports)+i]]
+	f.code, f.self = &m.code[i], uint32(len(m.imports)+i)
+	f.typ = m.typeOf(f.self)
 	f.r = reader{m.bin, f.code.start, f.code.end}
 	f.locals = append(f.locals[:0], f.typ.params...)
-	f.hidden = m.hidden(uint32(len(m.imports) + i))
+	f.hidden = m.hidden(f.self)
 	f.extra, f.extraFor = f.extra[:0], [localRoles]int{}
 	f.declareLocals()
 	f.stack, f.frames, f.high, f.loops, f.nested = f.stack[:0], f.frames[:0], 0, 0, 0

@@ -65,7 +65,7 @@ func (f *function) rewrite(out []byte, i int) []byte {
 	for _, t := range f.extra {
 		head = append(head, 1, t)
 	}
-	head = append(append(head, opBlock), f.m.blockOf(f.m.funcs[len(f.m.imports)+i])...)
+	head = append(append(head, opBlock), f.m.blockOf(f.m.funcs[f.self])...)
 	out = appendU32(out, uint32(len(head)+len(body)))
 	return append(append(out, head...), body...)
 }
@@ -138,11 +138,13 @@ func (f *function) appendCharge(b []byte, r *region) []byte {
 	depth := f.depthLeft()
 	get(opLocalGet, depth)
 	b = append(b, opI64Or, opI64Const, 0, opI64LtS, opIf, 0x40)
-	get(opLocalGet, fuel)
-	get(opLocalGet, depth)
-	get(opCall, f.m.helper(helperEnter))
-	get(opLocalSet, fuel)
-	b = append(b, opEnd)
+	// What lives across a call is stored at its definition, even if the call hardly ever runs:
+	// so the function begins again from outside, and nothing does. See wrapper.
+	for i := range depth + 1 {
+		get(opLocalGet, i)
+	}
+	get(opCall, f.m.again(f.self, r.cost))
+	b = append(b, opReturn, opEnd)
 	if f.deepens {
 		get(opLocalGet, depth)
 		b = append(appendS64(append(b, opI64Const), int64(f.code.weight)), opI64Sub)

@@ -15,11 +15,21 @@ type metered struct {
 	hidden uint32
 }
 
-// A wrapper is a function that the pass adds to pass between the two types.
+// A wrapper is a function that the pass adds to call another one: by the other of the two
+// types, or again after refuelling.
 type wrapper struct {
-	fn       uint32 // original index
-	imported bool
+	fn   uint32 // original index
+	kind wrapperKind
+	cost uint64 // again: what the entry has charged, and will charge again
 }
+
+type wrapperKind byte
+
+const (
+	wrapExport wrapperKind = iota
+	wrapImport
+	wrapAgain
+)
 
 // added is what rewriting turns out to need besides the module's own.
 type added struct {
@@ -69,9 +79,8 @@ func (m *module) blockOf(typ uint32) []byte {
 	}
 }
 
-// wrap returns the index of the wrapper of a function.
-func (m *module) wrap(fn uint32) uint32 {
-	w := wrapper{fn, int(fn) < len(m.imports)}
+// wrap returns the index of a wrapper.
+func (m *module) wrap(w wrapper) uint32 {
 	i, ok := m.added.wrapped[w]
 	if !ok {
 		i = m.helper(uint32(m.helperCount() + len(m.added.wrappers)))
@@ -84,7 +93,7 @@ func (m *module) wrap(fn uint32) uint32 {
 // ref is the index of a function for a reference, by which functions of the module call it.
 func (m *module) ref(fn uint32) uint32 {
 	if int(fn) < len(m.imports) {
-		return m.wrap(fn)
+		return m.wrap(wrapper{fn: fn, kind: wrapImport})
 	}
 	return m.shift(fn)
 }
@@ -94,14 +103,20 @@ func (m *module) outer(fn uint32) uint32 {
 	if int(fn) < len(m.imports) {
 		return fn
 	}
-	return m.wrap(fn)
+	return m.wrap(wrapper{fn: fn, kind: wrapExport})
+}
+
+// again is the index of what a function calls, and returns, when its entry finds too little
+// fuel or depth: it refuels, or traps, and calls the function as before.
+func (m *module) again(fn uint32, cost uint64) uint32 {
+	return m.wrap(wrapper{fn, wrapAgain, cost})
 }
 
 func (w wrapper) typ(m *module) uint32 {
-	if w.imported {
-		return m.metered(m.funcs[w.fn], 2)
+	if w.kind == wrapExport {
+		return m.funcs[w.fn]
 	}
-	return m.funcs[w.fn]
+	return m.metered(m.funcs[w.fn], 2)
 }
 
 // body is the code of a wrapper, without its size.
@@ -112,18 +127,26 @@ func (w wrapper) body(m *module) []byte {
 	for i := range params {
 		get(opLocalGet, i)
 	}
-	if w.imported {
+	switch w.kind {
+	case wrapImport:
 		get(opLocalGet, params)
 		get(opGlobalSet, m.fuelGlobal())
 		get(opCall, m.shift(w.fn))
 		get(opGlobalGet, m.fuelGlobal())
-		return append(b, opEnd)
+	case wrapExport:
+		get(opGlobalGet, m.fuelGlobal())
+		if m.hidden(w.fn) > 1 {
+			get(opGlobalGet, m.depthGlobal())
+		}
+		get(opCall, m.shift(w.fn))
+		get(opGlobalSet, m.fuelGlobal())
+	case wrapAgain:
+		get(opLocalGet, params)
+		get(opLocalGet, params+1)
+		get(opCall, m.helper(helperEnter))
+		b = append(appendS64(append(b, opI64Const), int64(w.cost)), opI64Add)
+		get(opLocalGet, params+1)
+		get(opCall, m.shift(w.fn))
 	}
-	get(opGlobalGet, m.fuelGlobal())
-	if m.hidden(w.fn) > 1 {
-		get(opGlobalGet, m.depthGlobal())
-	}
-	get(opCall, m.shift(w.fn))
-	get(opGlobalSet, m.fuelGlobal())
 	return append(b, opEnd)
 }
