@@ -28,6 +28,9 @@ type Options struct {
 	// DepthLimit is the deepest nesting of calls, in frame weights (a frame of at
 	// most 63 values and 1 KiB of code weighs one). 0 means DefaultDepth; above MaxDepth is an error.
 	DepthLimit uint32
+	// AnyNaN leaves NaN as the machine makes them, instead of canonical. Fuel is the same, but
+	// results may differ between machines: only for what nobody compares.
+	AnyNaN bool
 	// KeepNames keeps function names, so that traps say where they happened.
 	KeepNames bool
 }

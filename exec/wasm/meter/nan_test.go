@@ -25,6 +25,18 @@ type floats struct {
 	kinds map[int64]byte // address to type of what is stored there
 }
 
+func newFloats(t *rapid.T) *floats {
+	return &floats{t: t, signs: rapid.Bool().Draw(t, "signs"),
+		lanes: rapid.SampledFrom([]string{"", "f32x4", "f64x2"}).Draw(t, "lanes"), kinds: map[int64]byte{}}
+}
+
+func (g *floats) program() program {
+	body := append(g.statements(2), op("i32.const", 0)...)
+	return program{fns: []fn{{params: 1, locals: floatLocals, body: body}}}
+}
+
+func drawFloats(t *rapid.T) program { return newFloats(t).program() }
+
 func (g *floats) int(lo, hi int, what string) int { return rapid.IntRange(lo, hi).Draw(g.t, what) }
 
 // Locals 1 and 2 are f32, 3 and 4 f64, 5 and 6 v128.
@@ -133,10 +145,8 @@ func (g *floats) statements(depth int) []ins {
 func TestNaNIsCanonicalWhereItIsSeen(t *testing.T) {
 	nans := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		g := &floats{t: rt, signs: rapid.Bool().Draw(rt, "signs"),
-			lanes: rapid.SampledFrom([]string{"", "f32x4", "f64x2"}).Draw(rt, "lanes"), kinds: map[int64]byte{}}
-		body := append(g.statements(2), op("i32.const", 0)...)
-		p := program{fns: []fn{{params: 1, locals: floatLocals, body: body}}}
+		g := newFloats(rt)
+		p := g.program()
 		out := mustInstrument(t, p.encode(), meter.Options{})
 		arg := uint64(rapid.IntRange(0, 2).Draw(rt, "argument"))
 		var first []byte
@@ -277,5 +287,31 @@ func TestEachWayOfSeeingNaN(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAnyNaNCostsTheSame: what gives up canonical NaN keeps its fuel.
+func TestAnyNaNCostsTheSame(t *testing.T) {
+	zero := ins{op: "f64.const"}
+	body := []ins{{op: "i32.const"}, zero, zero, {op: "f64.div"}, {op: "f64.store"}, {op: "i32.const"}}
+	p := program{fns: []fn{{params: 1, body: body}}}
+	var used []int64
+	for _, any := range []bool{false, true} {
+		h := newHost(t, wazero.NewRuntimeConfigCompiler())
+		m, err := h.instantiate(t, mustInstrument(t, p.encode(), meter.Options{AnyNaN: any}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.ExportedFunction("run").Call(context.Background(), 0); err != nil {
+			t.Fatal(err)
+		}
+		v, _ := m.Memory().ReadUint64Le(0)
+		if !math.IsNaN(math.Float64frombits(v)) || !any && v != 0x7ff8000000000000 {
+			t.Errorf("any %v: stored %#x", any, v)
+		}
+		used = append(used, h.used(m))
+	}
+	if used[0] != used[1] {
+		t.Errorf("fuel %v", used)
 	}
 }

@@ -97,7 +97,7 @@ func (f *function) endRun() {
 // checked reports whether the value at a mark must be made canonical.
 func (f *function) checked(m *mark) bool {
 	t := &f.nan.taints[m.taint]
-	return t.tainted && t.observed
+	return t.tainted && t.observed && !f.m.opt.AnyNaN
 }
 
 // splits reports whether that can be done in a stretch.
