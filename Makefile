@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...
 FUZZTIME ?= 10s
 
-.PHONY: build examples demo test test-net compat race lint bench fuzz clean
+.PHONY: build examples demo test test-net compat race lint bench fuzz clean test-arm64
 
 build:
 	go build -o p3 ./cmd/p3
@@ -30,6 +30,10 @@ test-net:
 # Programs that nobody here wrote, fetched and built: rows of docs/compatibility.md.
 compat: build
 	go test -tags compat -count=1 -timeout 60m -run Compat -v ./exec/wasm
+# The same counts and the same bits on the other architecture, by emulation (Debian: qemu-user-static).
+QEMU_ARM64 ?= qemu-aarch64-static
+test-arm64:
+	GOARCH=arm64 go test -exec $(QEMU_ARM64) -count=1 -timeout 5m -run 'Alike|Golden|NaN|Payload|ByHand|SameOnBoth' ./exec/wasm/meter
 
 race:
 	CGO_ENABLED=1 go test -race -short $(RACE)
