@@ -271,7 +271,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 
 func (d *Daemon) openJobs(run context.Context, k keys) error {
 	env := job.Env{
-		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine,
+		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine, Costs: wasm.CostTable(),
 		Binding: d.binding, Log: d.log, Emit: d.emit, Tell: d.diary.touch,
 	}
 	x := job.NewExchange(d.net, env.Blobs)

@@ -100,6 +100,7 @@ type Env struct {
 	Store   ledger.Store
 	Blobs   Blobs
 	Engine  exec.Engine
+	Costs   ledger.Digest // the cost table that Engine counts fuel by; jobs with another are declined
 	Binding func() []byte // our signed NodeBinding
 	Log     *slog.Logger
 	Emit    func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer

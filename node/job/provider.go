@@ -134,6 +134,8 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeManifest, "%v", err)
 	}
 	switch {
+	case m.Costs != p.env.Costs:
+		return nil, refuse(CodeManifest, "the job counts fuel by cost table %s, this host by %s: one of the two has an older p3", m.Costs.Short(), p.env.Costs.Short())
 	case o.Price.Cmp(pol.Price) < 0:
 		return nil, refuse(CodePrice, "asks %d per %d fuel", pol.Price.Num, pol.Price.Den)
 	case m.Ceiling.Den != 0 && o.Price.Cmp(m.Ceiling) > 0:

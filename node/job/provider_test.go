@@ -123,6 +123,7 @@ func TestBadLeaseRequestsAreRefused(t *testing.T) {
 		open func(h *hirer) *open
 	}{
 		{"manifest is garbage", CodeManifest, func(h *hirer) *open { o := h.request(); o.Manifest = []byte("garbage"); return o }},
+		{"another cost table", CodeManifest, func(h *hirer) *open { h.m.Costs = ledger.Digest{1}; return h.request() }},
 		{"more memory than lent", CodeManifest, func(h *hirer) *open { h.m.Limits.Memory = 1 << 30; return h.request() }},
 		{"more output than lent", CodeManifest, func(h *hirer) *open { h.m.Limits.Output = 1 << 30; return h.request() }},
 		{"price below the owner's", CodePrice, func(h *hirer) *open { h.price = ledger.Price{Num: 1, Den: 101}; return h.request() }},
