@@ -60,7 +60,7 @@ func BenchmarkMeterOverhead(b *testing.B) {
 }
 
 const (
-	placements  = 7
+	placements  = 9
 	leastRounds = 50
 )
 

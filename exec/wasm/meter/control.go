@@ -1,5 +1,7 @@
 package meter
 
+import "slices"
+
 // control validates control operators and calls, and decides how they are rewritten.
 func (f *function) control(pos int, code uint32) {
 	m := f.m
@@ -129,6 +131,9 @@ func (f *function) loop(pos int) {
 	fr := frame{op: opLoop, params: params, results: results, dead: !live}
 	f.loops++
 	f.nested++
+	f.serial++
+	f.inner, f.keep = f.serial, f.keep[:0]
+	fr.number = f.serial
 	atMost("nested loops", uint64(f.nested), MaxLoopDepth)
 	if live {
 		f.depth++
@@ -185,6 +190,10 @@ func (f *function) end(pos int) {
 	}
 	if fr.op == opLoop {
 		f.nested--
+		if f.inner == fr.number && fr.wrapped {
+			f.regions[fr.header].keep = slices.Clone(f.keep)
+		}
+		f.inner = 0
 	}
 	if fr.unreachable && !fr.dead {
 		f.cut(fr.skip, pos)
@@ -213,6 +222,19 @@ func (f *function) end(pos int) {
 func (f *function) cut(from, to int) {
 	if from < to {
 		f.edit(edit{pos: from, end: to})
+	}
+}
+
+// touch notes which locals an innermost loop needs at its header, as far as the order of the
+// code tells: those that it reads before it sets them. Only speed depends on it. Without those
+// that it never sets matmul lost 8 % less and sha256 won 16 % less.
+func (f *function) touch(local, code uint32) {
+	if !f.emit || f.inner == 0 || f.touched[local] == f.inner {
+		return
+	}
+	f.touched[local] = f.inner
+	if code == opLocalGet {
+		f.keep = append(f.keep, local)
 	}
 }
 

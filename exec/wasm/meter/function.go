@@ -19,6 +19,7 @@ type frame struct {
 	label    int  // number of labels around its body in the rewritten function
 	wrapped  bool // loop with its refuelling outside
 	header   int  // loop: region of its header
+	number   int  // loop: its serial
 	targeted bool // some branch goes to its end
 	synced   bool // the fuel global is exact at every branch to its end so far
 	entry    bool // if: the global was exact where it branched
@@ -36,9 +37,10 @@ func (f *frame) labels() []byte {
 type region struct {
 	kind   regionKind
 	cost   uint64
-	flush  bool // it may trap or leave: the global must be exact in it
-	synced bool // the global was exact before it
-	inline bool // loop: refuel inside
+	flush  bool     // it may trap or leave: the global must be exact in it
+	synced bool     // the global was exact before it
+	inline bool     // loop: refuel inside
+	keep   []uint32 // innermost loop: locals that its header needs, see function.touch
 }
 
 type regionKind byte
@@ -103,6 +105,11 @@ type function struct {
 	run      int    // of marks
 	uncut    int    // marks up to here have a cut, or none
 
+	touched []int    // by local: the innermost loop in which it was last touched
+	inner   int      // the current innermost loop, or 0 outside
+	serial  int      // of the last loop, over all functions, from 1
+	keep    []uint32 // locals that it reads before it sets them
+
 	regions  []region
 	cur      int
 	edits    []edit
@@ -141,6 +148,10 @@ func (f *function) scan(i int) {
 	f.depth, f.deepens, f.isConst = 0, false, false
 	f.spent, f.budget = 0, 1<<20+maxTypeWork*(f.code.end-f.code.start)
 	f.nan.reset()
+	f.inner = 0
+	if n := len(f.locals); n > len(f.touched) {
+		f.touched = make([]int, 2*n) // loops of other functions have other numbers
+	}
 	f.marks, f.operands, f.run, f.uncut = f.marks[:0], f.operands[:0], 0, 0
 	f.code.cost, f.code.complex, f.code.callees = 0, false, nil
 

@@ -281,6 +281,7 @@ func (f *function) local(pos int, code uint32) uint32 {
 	if uint64(i) >= uint64(len(f.locals)) {
 		f.fail("unknown local")
 	}
+	f.touch(i, code)
 	if f.emit && f.live() && int(i) >= len(f.typ.params) {
 		f.replace(pos, appendU32([]byte{byte(code)}, f.index(i)))
 	}

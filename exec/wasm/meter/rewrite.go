@@ -1,6 +1,13 @@
 package meter
 
-import "encoding/binary"
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
+
+// maxKeep is how many locals pass through the refuelling of a loop.
+const maxKeep = 24
 
 // Opcodes that only the rewriting uses.
 const (
@@ -156,12 +163,31 @@ func (f *function) appendCharge(b []byte, r *region) []byte {
 // appendLoopEnd closes what function.loop opened.
 func (f *function) appendLoopEnd(b []byte, r *region) []byte {
 	b = append(b, opBr, 2, opEnd)
+	refuel := f.m.helper(helperRefuel)
+	keep := r.keep
+	slices.SortFunc(keep, func(x, y uint32) int { return cmp.Compare(f.locals[x], f.locals[y]) })
+	var types []byte
+	for _, l := range keep {
+		types = append(types, f.locals[l])
+	}
+	if len(keep) > maxKeep || slices.ContainsFunc(types, isRef) {
+		keep = nil
+	}
+	if len(keep) > 0 {
+		refuel = f.m.keep(types)
+	}
+	for _, l := range keep {
+		b = appendU32(append(b, opLocalGet), f.index(l))
+	}
 	b = appendU32(append(b, opLocalGet), f.fuel())
-	b = appendU32(append(b, opCall), f.m.helper(helperRefuel))
+	b = appendU32(append(b, opCall), refuel)
 	if r.cost > 0 {
 		b = append(appendS64(append(b, opI64Const), int64(r.cost)), opI64Add)
 	}
 	b = appendU32(append(b, opLocalSet), f.fuel())
+	for _, l := range slices.Backward(keep) {
+		b = appendU32(append(b, opLocalSet), f.index(l))
+	}
 	return append(b, opBr, 0, opEnd, opEnd)
 }
 

@@ -21,6 +21,7 @@ type wrapper struct {
 	fn   uint32 // original index
 	kind wrapperKind
 	cost uint64 // again: what the entry has charged, and will charge again
+	keep string // keep: types of what passes through
 }
 
 type wrapperKind byte
@@ -29,6 +30,7 @@ const (
 	wrapExport wrapperKind = iota
 	wrapImport
 	wrapAgain
+	wrapKeep
 )
 
 // added is what rewriting turns out to need besides the module's own.
@@ -109,12 +111,23 @@ func (m *module) outer(fn uint32) uint32 {
 // again is the index of what a function calls, and returns, when its entry finds too little
 // fuel or depth: it refuels, or traps, and calls the function as before.
 func (m *module) again(fn uint32, cost uint64) uint32 {
-	return m.wrap(wrapper{fn, wrapAgain, cost})
+	return m.wrap(wrapper{fn: fn, kind: wrapAgain, cost: cost})
+}
+
+// keep is the index of a function that refuels and returns, before what is left, its other
+// arguments. Through it go the values that a loop goes on with, so that the compiler need
+// not keep them on the stack for the call.
+func (m *module) keep(types []byte) uint32 {
+	return m.wrap(wrapper{kind: wrapKeep, keep: string(types)})
 }
 
 func (w wrapper) typ(m *module) uint32 {
-	if w.kind == wrapExport {
+	switch w.kind {
+	case wrapExport:
 		return m.funcs[w.fn]
+	case wrapKeep:
+		t := append([]byte(w.keep), i64)
+		return m.addType(funcType{t, t})
 	}
 	return m.metered(m.funcs[w.fn], 2)
 }
@@ -123,7 +136,10 @@ func (w wrapper) typ(m *module) uint32 {
 func (w wrapper) body(m *module) []byte {
 	b := []byte{0} // no locals
 	get := func(op byte, i uint32) { b = appendU32(append(b, op), i) }
-	params := uint32(len(m.typeOf(w.fn).params))
+	params := uint32(len(w.keep))
+	if w.kind != wrapKeep {
+		params = uint32(len(m.typeOf(w.fn).params))
+	}
 	for i := range params {
 		get(opLocalGet, i)
 	}
@@ -140,6 +156,9 @@ func (w wrapper) body(m *module) []byte {
 		}
 		get(opCall, m.shift(w.fn))
 		get(opGlobalSet, m.fuelGlobal())
+	case wrapKeep:
+		get(opLocalGet, params)
+		get(opCall, m.helper(helperRefuel))
 	case wrapAgain:
 		get(opLocalGet, params)
 		get(opLocalGet, params+1)
