@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...
 FUZZTIME ?= 10s
 
-.PHONY: build examples demo test test-net compat race lint bench fuzz clean test-arm64
+.PHONY: build examples demo test test-net test-arm64 compat race lint bench fuzz clean
 
 build:
 	go build -o p3 ./cmd/p3
@@ -30,6 +30,7 @@ test-net:
 # Programs that nobody here wrote, fetched and built: rows of docs/compatibility.md.
 compat: build
 	go test -tags compat -count=1 -timeout 60m -run Compat -v ./exec/wasm
+
 # The same counts and the same bits on the other architecture, by emulation (Debian: qemu-user-static).
 QEMU_ARM64 ?= qemu-aarch64-static
 test-arm64:

@@ -40,6 +40,16 @@
 // only small functions) are not counted. After such a trap the host must set the global to
 // Info.DepthLimit before it calls another export.
 //
+// # Speed
+//
+// What the pass adds is shaped by what wazero's compiler makes of it: a call in a loop or at
+// an entry costs even when it never runs, for what lives across it is stored where it is
+// defined; a join makes it reload the memory's base and forget bounds that it has checked; a
+// block without a way back is laid out in line. Hence the loops around loops (control.go),
+// the functions that pass values through or begin again (wrap.go), and the second copies
+// (stretch.go). BenchmarkMeterOverhead measures; docs/benchmarks.md has the figures, and what
+// was tried and left.
+//
 // # NaN
 //
 // See nan.go for which operators give different bits on different machines, and where they
