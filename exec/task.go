@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"os"
 
 	"github.com/personal-power-plant/p3/ledger"
@@ -121,6 +122,18 @@ type Spec struct {
 
 // Stdio passes the caller's own streams to the guest. The files stay the caller's.
 type Stdio struct{ In, Out, Err *os.File }
+
+// ErrFrozen is in the error of a run that reached its deadline after it had been frozen: how much
+// of the time was its own is uncertain, so it says nothing of the program.
+var ErrFrozen = errors.New("it was frozen by the owner of this machine")
+
+// A Freezer is an Engine whose runs can be made to stand still.
+type Freezer interface {
+	// Freeze(true) stops all runs where they are, within milliseconds and without their help, and
+	// Freeze(false) lets them go on. What a run stands still does not count towards its wall time.
+	// Runs begun meanwhile wait. An error means that this machine cannot: nothing is stopped then.
+	Freeze(frozen bool) error
+}
 
 // An Engine runs programs. It is safe for concurrent use.
 type Engine interface {

@@ -67,6 +67,8 @@ type child struct {
 	broken bool        // it must not be used again
 	idle   *time.Timer // ends it when it fires
 
+	freezer *freezer // stops it, and the clocks of its work
+
 	once   sync.Once
 	exited chan struct{}
 }
@@ -115,7 +117,7 @@ func (c *child) end() {
 
 // watch kills the child when ctx ends, a grace after telling it, or when deadline fires. stop ends
 // the watch and reports whether it had fired.
-func (c *child) watch(ctx context.Context, deadline *time.Timer) (stop func() (late bool)) {
+func (c *child) watch(ctx context.Context, deadline *stopwatch) (stop func() (late bool)) {
 	over, finished := make(chan struct{}), make(chan struct{})
 	unhook := context.AfterFunc(ctx, func() {
 		defer close(finished)
@@ -131,7 +133,7 @@ func (c *child) watch(ctx context.Context, deadline *time.Timer) (stop func() (l
 		if !unhook() {
 			<-finished
 		}
-		late := !deadline.Stop()
+		late := !deadline.stop()
 		c.broken = c.broken || late
 		return late
 	}
@@ -183,17 +185,21 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 		return res, err
 	}
 	defer in.close()
+	since := c.freezer.stood()
 	// A worker ends a unit at its deadline by itself, between two slices of fuel. One that cannot,
 	// because one operator takes long or because it was taken over, is killed soon after.
 	wall := time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace
 	if !c.has(u.task.Entry) {
 		wall += loadTime
 	}
-	deadline := time.AfterFunc(wall, c.kill)
+	deadline := c.freezer.after(wall, c.kill)
 	stop := c.watch(ctx, deadline)
-	d, err := c.converse(u, in, deadline)
+	d, err := c.converse(u, in, deadline, since)
 	late := stop()
+	frozen := c.freezer.stood() > since
 	switch {
+	case err == nil && d.Status == exec.Deadline && frozen:
+		return res, fmt.Errorf("its wall time ran out: %w", exec.ErrFrozen)
 	case err == nil && ctx.Err() != nil && d.Fault != "":
 		return res, context.Cause(ctx)
 	case err == nil && d.Fault != "" && d.Reload:
@@ -209,6 +215,8 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 	switch {
 	case ctx.Err() != nil:
 		return res, context.Cause(ctx)
+	case late && frozen:
+		return res, fmt.Errorf("its wall time ran out: %w", exec.ErrFrozen)
 	case late:
 		return exec.Result{Status: exec.Deadline, Message: errDeadline.Error() + ", and the worker had to be killed", WallMs: u.spec.Limits.WallMs}, nil
 	}
@@ -217,8 +225,8 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 
 // converse sends the task and takes what comes back until it is done. It moves the deadline on:
 // the unit's time begins when its program is loaded and ends with its first output, which then
-// has a time of its own to arrive.
-func (c *child) converse(u *unit, in *receipt, deadline *time.Timer) (*done, error) {
+// has a time of its own to arrive. since is for how long the worker had stood still before.
+func (c *child) converse(u *unit, in *receipt, deadline *stopwatch, since time.Duration) (*done, error) {
 	t := u.task
 	known := c.has(t.Entry)
 	t.Drop = c.admit(t.Entry, u.size)
@@ -236,17 +244,20 @@ func (c *child) converse(u *unit, in *receipt, deadline *time.Timer) (*done, err
 			return nil, err
 		case f.Loaded && loading:
 			loading = false
-			if deadline.Stop() {
-				deadline.Reset(time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace)
+			if deadline.stop() {
+				deadline.reset(time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace)
 			}
 		case f.Open != nil:
 			err = c.answer(f.Open.File, u.paths)
 		case f.Chunk != nil:
-			if !sending && deadline.Stop() {
-				deadline.Reset(sendTime)
+			if !sending && deadline.stop() {
+				deadline.reset(sendTime)
 			}
 			sending = true
 			err = in.take(f.Chunk)
+		case f.Late:
+			stood := (c.freezer.stood() - since).Milliseconds()
+			err = writeFrame(c.conn, toWorker{Stood: &stood}, maxToWorker)
 		case f.Done != nil:
 			return f.Done, nil
 		default:

@@ -50,7 +50,9 @@ const slice = 10_000_000
 // guest is one run: what its host calls work on. Only the guest's goroutine uses it.
 type guest struct {
 	ctx      context.Context
-	deadline time.Time
+	due      time.Time            // when its wall time is over
+	deadline time.Time            // the same, moved on by what is known of frozen
+	frozen   func() time.Duration // how long this process was made to stand still; nil = never
 
 	args, env [][]byte
 	tree      *tree
@@ -83,13 +85,14 @@ func guestOf(ctx context.Context) *guest { return ctx.Value(guestKey{}).(*guest)
 // the file, not before.
 func newGuest(ctx context.Context, spec exec.Spec, in, data map[string]*hostFile, stdin io.Reader) (*guest, error) {
 	g := &guest{
-		ctx:      ctx,
-		deadline: time.Now().Add(time.Duration(spec.Limits.WallMs) * time.Millisecond),
-		limit:    uint64(spec.Limits.Fuel),
-		stdin:    stdin,
-		out:      &sink{},
-		err:      &sink{},
+		ctx:   ctx,
+		due:   time.Now().Add(time.Duration(spec.Limits.WallMs) * time.Millisecond),
+		limit: uint64(spec.Limits.Fuel),
+		stdin: stdin,
+		out:   &sink{},
+		err:   &sink{},
 	}
+	g.deadline = g.due
 	g.quota.limit = spec.Limits.Output
 	g.args = append(g.args, []byte("main"))
 	for _, a := range spec.Args {
@@ -135,9 +138,20 @@ func (g *guest) check() {
 		panic(&hostFault{g.fault})
 	case g.ctx.Err() != nil:
 		panic(errCancelled)
-	case time.Now().After(g.deadline):
+	case g.late():
 		panic(errDeadline)
 	}
+}
+
+// late reports whether the guest's time is up. Time in which it stood still is given back.
+func (g *guest) late() bool {
+	if !time.Now().After(g.deadline) {
+		return false
+	}
+	if g.frozen != nil {
+		g.deadline = g.due.Add(g.frozen())
+	}
+	return time.Now().After(g.deadline)
 }
 
 // charge takes fuel for a host call. The slice may go below zero: the guest then calls for
@@ -190,14 +204,19 @@ func (g *guest) await(call func() error) error {
 	}
 	done := make(chan error, 1)
 	go func() { done <- call() }()
-	timer := time.NewTimer(time.Until(g.deadline))
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-g.ctx.Done():
-		panic(errCancelled)
-	case <-timer.C:
-		panic(errDeadline)
+	for {
+		timer := time.NewTimer(time.Until(g.deadline) + time.Millisecond)
+		select {
+		case err := <-done:
+			timer.Stop()
+			return err
+		case <-g.ctx.Done():
+			timer.Stop()
+			panic(errCancelled)
+		case <-timer.C:
+			if g.late() {
+				panic(errDeadline)
+			}
+		}
 	}
 }

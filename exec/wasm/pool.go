@@ -227,8 +227,9 @@ func (p *Pool) prepare(ctx context.Context, u *unit) error {
 		return errTooLong
 	}
 	dir, err := p.cache.get(ctx, name, func(dir string) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, compileTime, errTooLong)
-		defer cancel()
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		defer p.spawn.freezer.after(compileTime, func() { cancel(errTooLong) }).stop()
 		c, err := p.start(ctx, setup{Build: dir, Memory: p.opt.Memory, CPU: int64(p.compileCPU.Seconds())}, nil)
 		if err != nil {
 			return err
@@ -317,6 +318,9 @@ func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio) (*child,
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
+	}
+	if err := p.spawn.freezer.wait(ctx); err != nil {
+		return nil, err
 	}
 	s.Bare, s.Streams, s.Foreground = p.opt.Bare, streams != nil, p.opt.Foreground || streams != nil
 	c, err := p.spawn.start(ctx, p.opt.Argv, s, streams)

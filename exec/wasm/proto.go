@@ -13,8 +13,8 @@ import (
 // The protocol between a node and its worker: frames of a 4-byte big-endian length and that
 // many bytes of canonical CBOR. Both ends are the same binary, so it has no versions.
 //
-//	node → worker   setup, then per unit: task; file (answers open); cancel
-//	worker → node   ready, then per unit: loaded (unless it was); open (asks for a file); chunk…; done
+//	node → worker   setup, then per unit: task; file (answers open); stood (answers late); cancel
+//	worker → node   ready, then per unit: loaded (unless it was); open (asks for a file); late; chunk…; done
 //
 // The node trusts nothing that comes back: one bad frame ends the worker.
 
@@ -31,6 +31,7 @@ type toWorker struct {
 	Task   *task    `cbor:"2,keyasint,omitempty"`
 	File   *fileMsg `cbor:"3,keyasint,omitempty"`
 	Cancel bool     `cbor:"4,keyasint,omitempty"`
+	Stood  *int64   `cbor:"5,keyasint,omitempty"` // answers late: ms of this run in which the worker was frozen
 }
 
 // fromWorker is a frame from a worker; exactly one field is set.
@@ -41,6 +42,7 @@ type fromWorker struct {
 	Done   *done      `cbor:"4,keyasint,omitempty"`
 	Built  *doneBuild `cbor:"5,keyasint,omitempty"`
 	Loaded bool       `cbor:"6,keyasint,omitempty"` // the program was not in memory and is now: the unit's time begins
+	Late   bool       `cbor:"7,keyasint,omitempty"` // the wall time is over: how much of it was I frozen?
 }
 
 // setup tells a new worker what it will be, before it shuts itself in.
@@ -166,7 +168,7 @@ func readFrame(r io.Reader, v any, limit int) error {
 
 // fields counts what is set, for "exactly one".
 func (f fromWorker) fields() (n int) {
-	for _, set := range []bool{f.Ready != nil, f.Open != nil, f.Chunk != nil, f.Done != nil, f.Built != nil, f.Loaded} {
+	for _, set := range []bool{f.Ready != nil, f.Open != nil, f.Chunk != nil, f.Done != nil, f.Built != nil, f.Loaded, f.Late} {
 		if set {
 			n++
 		}

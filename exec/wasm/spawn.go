@@ -19,10 +19,12 @@ type spawner struct {
 	done chan struct{}
 	// spaces is whether this machine lets us make namespaces; found out by the first start.
 	spaces bool
+
+	freezer *freezer
 }
 
 func newSpawner() *spawner {
-	s := &spawner{jobs: make(chan func()), done: make(chan struct{}), spaces: true}
+	s := &spawner{jobs: make(chan func()), done: make(chan struct{}), spaces: true, freezer: newFreezer()}
 	go func() {
 		defer close(s.done)
 		keepThread()
@@ -55,8 +57,10 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *
 	if err != nil {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
+	c.freezer = s.freezer
+	s.freezer.add(c)
 	stop := context.AfterFunc(ctx, c.kill)
-	late := time.AfterFunc(startTime, c.kill)
+	late := s.freezer.after(startTime, c.kill)
 	err = writeFrame(c.conn, toWorker{Setup: &set}, maxToWorker)
 	var f fromWorker
 	if err == nil {
@@ -65,7 +69,7 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *
 	if err == nil && f.Ready == nil {
 		err = errors.New("its first frame is not ready: is it the same version of p3?")
 	}
-	inTime := late.Stop()
+	inTime := late.stop()
 	switch {
 	case !stop() && ctx.Err() != nil:
 		c.end()

@@ -48,6 +48,7 @@ type worker struct {
 	mu       sync.Mutex // guards cancel
 	cancel   context.CancelCauseFunc
 	opened   chan fileMsg        // answers; one file is asked for at a time
+	stood    chan int64          // answers to frozen, one at a time
 	programs map[string]*program // loaded; the node says what to drop
 	streams  *exec.Stdio
 }
@@ -76,7 +77,7 @@ func (c *worker) serve() error {
 	if err := c.send(fromWorker{Ready: &ready{walls}}); err != nil {
 		return err
 	}
-	c.opened = make(chan fileMsg, 1)
+	c.opened, c.stood = make(chan fileMsg, 1), make(chan int64, 1)
 	c.programs = map[string]*program{}
 	tasks := make(chan *task)
 	ended := make(chan error, 1)
@@ -116,6 +117,12 @@ func (c *worker) listen(tasks chan<- *task) error {
 			default:
 				return errors.New("the node sent a file that nobody asked for")
 			}
+		case f.Stood != nil:
+			select {
+			case c.stood <- *f.Stood:
+			default:
+				return errors.New("the node answered what nobody asked")
+			}
 		case f.Cancel:
 			c.stop()
 		}
@@ -149,6 +156,15 @@ func (c *worker) open(number int) (readerAtCloser, error) {
 		return nil, errors.New("the node sent no file")
 	}
 	return openHostFile(m.Path)
+}
+
+// frozen asks the node how long this run has stood still so far. What the process slept through
+// it cannot know itself.
+func (c *worker) frozen() time.Duration {
+	if c.send(fromWorker{Late: true}) != nil {
+		return 0 // the node is gone
+	}
+	return time.Duration(<-c.stood) * time.Millisecond
 }
 
 // unit runs one task and reports it. An error means that the node cannot be reached.
@@ -250,6 +266,7 @@ func (c *worker) run(ctx context.Context, t *task) (*done, error) {
 		return nil, err
 	}
 	defer g.closeAll()
+	g.frozen = c.frozen
 	if c.streams != nil {
 		g.passThrough(c.streams)
 	}
