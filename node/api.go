@@ -32,6 +32,10 @@ type HostStatus struct {
 	Donating    bool          `json:"donating"`
 	Accepts     bool          `json:"accepts"` // would take a unit now
 	Why         string        `json:"why"`     // one sentence, always set
+	By          string        `json:"by"`      // the layer or key of the policy that decided
+	Frozen      bool          `json:"frozen"`  // guests stand still
+	Finishing   bool          `json:"finishing"`
+	Policy      string        `json:"policy"` // in a few words
 	PausedUntil time.Time     `json:"paused_until,omitzero"`
 	Capacity    exec.Capacity `json:"capacity"`
 	Price       ledger.Price  `json:"price"`

@@ -33,6 +33,8 @@ const (
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"
+	CallHostWhy     Call = "GET /v1/host/why"
+	CallPolicy      Call = "POST /v1/host/policy"
 	CallShutdown    Call = "POST /v1/shutdown"
 )
 
@@ -54,7 +56,28 @@ const ProblemTrailer = "P3-Problem"
 // A HostChange changes the provider side. A nil field stays as it is.
 type HostChange struct {
 	Donate  *bool  `json:"donate,omitempty"`
-	PauseMs *int64 `json:"pause_ms,omitempty"` // from now; 0 ends a pause
+	PauseMs *int64 `json:"pause_ms,omitempty"` // from now; 0 ends a pause, and finishing
+	Finish  *bool  `json:"finish,omitempty"`   // let running units end and take nothing new
+}
+
+// A PolicyChange changes the host policy: first to a preset, then key by key. It applies at once and
+// as a whole or not at all.
+type PolicyChange struct {
+	Preset string            `json:"preset,omitempty"`
+	Set    map[string]string `json:"set,omitempty"` // values as HostPolicy.Set reads them
+}
+
+// HostWhy is the policy, what the machine says, and what follows.
+type HostWhy struct {
+	Schema   string     `json:"schema"` // "p3.host-why/v1"
+	Decision Decision   `json:"decision"`
+	Donating bool       `json:"donating"`
+	Signals  Signals    `json:"signals"`
+	Policy   HostPolicy `json:"policy"`
+	File     string     `json:"file"`              // where the policy is kept
+	Chosen   string     `json:"chosen,omitempty"`  // why this preset, when the owner has chosen none
+	Problem  string     `json:"problem,omitempty"` // what is wrong with the file; the last good policy holds
+	Network  int64      `json:"network_today"`     // bytes moved for guests today
 }
 
 // Method is the HTTP method.

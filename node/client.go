@@ -151,6 +151,18 @@ func (c *Client) SetHost(ctx context.Context, h HostChange) (HostStatus, error) 
 	return fetch[HostStatus](c, ctx, CallHost, nil, bytes.NewReader(b))
 }
 
+// HostWhy returns the host policy, every signal, and what the policy comes to now.
+func (c *Client) HostWhy(ctx context.Context) (HostWhy, error) {
+	return fetch[HostWhy](c, ctx, CallHostWhy, nil, nil)
+}
+
+// SetPolicy changes the host policy of the running node, and its file, and returns how it stands then.
+// CodeUsage with a hint for a key or value that is not one.
+func (c *Client) SetPolicy(ctx context.Context, p PolicyChange) (HostWhy, error) {
+	b, _ := json.Marshal(p) // strings cannot fail
+	return fetch[HostWhy](c, ctx, CallPolicy, nil, bytes.NewReader(b))
+}
+
 // Shutdown asks the node to stop in order. It has not stopped yet when Shutdown returns.
 func (c *Client) Shutdown(ctx context.Context) error {
 	_, err := fetch[struct{}](c, ctx, CallShutdown, nil, nil)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -104,7 +105,7 @@ func Decide(p HostPolicy, s Signals, c HostControl, now time.Time, prev Decision
 		say(refuses, "finish", "finishing what runs: `p3 host resume` takes new work again")
 	}
 	if !p.open(now) {
-		say(handsBack, "hours", "outside the hours %s, days %s", textHours(p.Hours), p.Days)
+		say(handsBack, "hours", "outside the owner's hours (%s, %s)", strings.Replace(textHours(p.Hours), "any", "all day", 1), strings.Replace(p.Days.String(), "any", "every day", 1))
 	}
 	if sig, ok := s.of(SignalPower); p.ACOnly && ok && sig.Battery {
 		say(freezes, sig.Layer, "on battery")

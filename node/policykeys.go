@@ -92,6 +92,32 @@ func (p HostPolicy) Set(name, value string) (HostPolicy, error) {
 	return q, nil
 }
 
+// Apply returns p changed by c: all of it or, with an error, nothing.
+func (p HostPolicy) Apply(c PolicyChange) (HostPolicy, error) {
+	q := p
+	var err error
+	if c.Preset != "" {
+		if q, err = q.ApplyPreset(c.Preset); err != nil {
+			return p, err
+		}
+	}
+	for key, text := range c.Set {
+		if q, err = q.Set(key, text); err != nil {
+			return p, err
+		}
+	}
+	return q, nil
+}
+
+// ApplyPreset is WithPreset with an error that helps.
+func (p HostPolicy) ApplyPreset(name string) (HostPolicy, error) {
+	q, ok := p.WithPreset(name)
+	if !ok {
+		return p, unknownPreset(name)
+	}
+	return q, nil
+}
+
 func unknownKey(name string) error {
 	names := make([]string, len(PolicyKeys))
 	for i, k := range PolicyKeys {
@@ -167,11 +193,10 @@ func (p HostPolicy) take(m map[string]any) (HostPolicy, error) {
 		return p, &Problem{Code: CodeUsage, Message: fmt.Sprintf("host policy: version %v, this p3 knows version 1", v), Hint: "update p3, or write the policy anew: p3 host policy --preset desktop"}
 	}
 	if v, ok := m["preset"]; ok && v != nil && v != "" {
-		q, ok := p.WithPreset(fmt.Sprint(v))
-		if !ok {
-			return p, unknownPreset(fmt.Sprint(v))
+		var err error
+		if p, err = p.ApplyPreset(fmt.Sprint(v)); err != nil {
+			return p, err
 		}
-		p = q
 	}
 	for name, v := range m {
 		if name == "version" || name == "preset" {

@@ -58,7 +58,7 @@ func newLocalNet(dir string, names ...string) (*localNet, error) {
 			return nil, err
 		}
 		args := []string{"--data-dir", d, "--socket", filepath.Join(d, "s"), "up", "--foreground", "--name", name, "--no-lan", "--reach", "public",
-			"--listen", "/ip4/127.0.0.1/tcp/0", "--slots", "1", "--priority", "normal", "--memory", "512MiB", "--disk", "256MiB"}
+			"--listen", "/ip4/127.0.0.1/tcp/0", "--preset", "server", "--slots", "1", "--priority", "normal", "--memory", "512MiB", "--disk", "256MiB"}
 		if i > 0 {
 			args = append(args, "--donate")
 		}

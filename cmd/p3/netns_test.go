@@ -105,7 +105,7 @@ func (m *machine) command(args ...string) *osexec.Cmd {
 	}
 	verb, rest := args[0], args[1:]
 	c := osexec.Command("ip", append([]string{"netns", "exec", m.space, exe, verb}, rest...)...)
-	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "TMPDIR=" + os.TempDir()}
+	c.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.home, "TMPDIR=" + os.TempDir(), "P3_PRESET=server"}
 	return c
 }
 

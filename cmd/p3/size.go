@@ -5,10 +5,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/personal-power-plant/p3/node"
 )
 
 // parseSize reads "256MiB", "1G" or a plain number of bytes.
-func parseSize(s string) (int64, error) { return parseUnits(s, 1024) }
+func parseSize(s string) (int64, error) {
+	n, err := node.ParseSize(s)
+	if err != nil {
+		return 0, usage("%v", err)
+	}
+	return n, nil
+}
 
 // parseFuel reads "2G" or a plain number of fuel.
 func parseFuel(s string) (int64, error) { return parseUnits(s, 1000) }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,7 +61,7 @@ func short(id string) string {
 
 func (a *app) pauseCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "pause [DURATION]", Short: "Take no more units for a while (default 1h); running ones end", Args: cobra.MaximumNArgs(1),
+		Use: "pause [DURATION]", Short: "Stop lending for a while (default 1h): guests stand still, and are given up if it lasts", Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			d := time.Hour
 			if len(args) == 1 {
@@ -78,7 +77,7 @@ func (a *app) pauseCmd() *cobra.Command {
 
 func (a *app) resumeCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "resume", Short: "End a pause", Args: cobra.NoArgs,
+		Use: "resume", Short: "End a pause, or finishing", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.setPause(c.Context(), 0) },
 	}
 }
@@ -87,13 +86,5 @@ func (a *app) setPause(ctx context.Context, d time.Duration) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	ms := d.Milliseconds()
-	h, err := a.client().SetHost(ctx, node.HostChange{PauseMs: &ms})
-	if err != nil {
-		return err
-	}
-	if a.json {
-		return a.printAs("p3.host/v1", h)
-	}
-	fmt.Fprintln(a.out, strings.TrimSpace(hostLine(h)))
-	return nil
+	return a.setHost(ctx, a.client(), node.HostChange{PauseMs: &ms})
 }

@@ -26,7 +26,7 @@ import (
 type upOptions struct {
 	donate, foreground, noLAN, relay bool
 	name, memory, disk, price, reach string
-	priority                         string
+	priority, preset                 string
 	slots                            int
 	listen                           []string
 	profile                          string
@@ -40,7 +40,8 @@ func (a *app) upCmd() *cobra.Command {
 		Long: `Start this machine's node in the background, or tell the running one to donate.
 
 With --donate strangers' programs run here, one in each slot, shut in: no network, no files of yours,
-lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 down.
+lowest priority, bounded memory, and when the host policy says so: on a PC with a screen only while nobody uses it.
+p3 host policy shows and changes that, p3 host why tells what decides now, p3 pause stops it, p3 down ends the node.
 
 ` + exitHelp,
 		Args: cobra.NoArgs,
@@ -55,10 +56,11 @@ lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 d
 	f.BoolVar(&o.donate, "donate", false, "run other people's units for credit")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to stderr")
 	f.StringVar(&o.name, "name", "", "what others see (default: the host's name)")
-	f.IntVar(&o.slots, "slots", 0, "units at a time for others (default: all cores but one)")
-	f.StringVar(&o.memory, "memory", "", "memory for guests (default: half of the machine's)")
-	f.StringVar(&o.disk, "disk", "", "disk for cached programs and data (default 10GiB)")
-	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default 0.02)")
+	f.StringVar(&o.preset, "preset", "", "of the host policy: desktop, laptop or server (default: the saved policy, else what fits this machine)")
+	f.IntVar(&o.slots, "slots", 0, "units at a time for others (default: the policy's)")
+	f.StringVar(&o.memory, "memory", "", "memory for guests (default: the policy's)")
+	f.StringVar(&o.disk, "disk", "", "disk for cached programs and data (default: the policy's)")
+	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default: the policy's)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
 	f.StringVar(&o.priority, "priority", "idle", "of guests: idle, or normal on a machine that does nothing else")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
@@ -72,7 +74,7 @@ lowest priority, bounded memory. Stop that with p3 pause, end the node with p3 d
 func (o upOptions) config(a *app) (daemon.Config, error) {
 	cfg := daemon.Config{
 		Dir: a.dataDir, Socket: a.socketPath(), Name: o.name, Version: version(), Donate: o.donate, Slots: o.slots,
-		Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay,
+		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay,
 	}
 	for _, x := range []struct {
 		text string
@@ -99,6 +101,11 @@ func (o upOptions) config(a *app) (daemon.Config, error) {
 		cfg.Eager = true
 	default:
 		return cfg, usage("--priority %q: write idle or normal", o.priority)
+	}
+	if o.preset != "" {
+		if _, err := (node.HostPolicy{}).ApplyPreset(o.preset); err != nil {
+			return cfg, err
+		}
 	}
 	if o.slots < 0 {
 		return cfg, usage("--slots %d: give 1 or more", o.slots)

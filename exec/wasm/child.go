@@ -67,6 +67,7 @@ type child struct {
 	broken bool        // it must not be used again
 	idle   *time.Timer // ends it when it fires
 
+	memory  int64    // that its guest may have
 	freezer *freezer // stops it, and the clocks of its work
 
 	once   sync.Once

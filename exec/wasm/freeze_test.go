@@ -177,3 +177,50 @@ func TestFrozenPoolCloses(t *testing.T) {
 		t.Errorf("%+v", e.res)
 	}
 }
+
+// A share is kept by the clock, whatever the guest does; with all of it again the guest has it at once.
+func TestShareIsKept(t *testing.T) {
+	p := newPool(t, PoolOptions{})
+	s := spec(t, "tasks.wasm", "loop")
+	s.Limits.Fuel, s.Limits.WallMs = 1<<60, 60_000
+	c, _ := started(t, p, s)
+	p.Lend(256<<20, 20)
+	const span = 2 * time.Second
+	start, before := time.Now(), userTicks(t, c)
+	time.Sleep(span)
+	used, took := time.Duration(userTicks(t, c)-before)*10*time.Millisecond, time.Since(start)
+	if share := float64(used) / float64(took); share > 0.35 {
+		t.Errorf("it had %.0f%% of a CPU, allowed are 20%%", 100*share)
+	}
+	p.Lend(256<<20, 100)
+	before = userTicks(t, c)
+	until(t, func() bool { return userTicks(t, c) > before+20 })
+	if err := p.Freeze(true); err != nil { // both together
+		t.Fatal(err)
+	}
+	p.Lend(256<<20, 20)
+	until(t, func() bool { return stopped(t, c) })
+	before = userTicks(t, c)
+	time.Sleep(5 * paceEvery)
+	if now := userTicks(t, c); now != before {
+		t.Errorf("paced while frozen it burnt %d ticks", now-before)
+	}
+}
+
+// Workers made for less memory than the owner lends now are not used any more.
+func TestMemoryLentChangesWhileItRuns(t *testing.T) {
+	p := newPool(t, PoolOptions{Memory: 32 << 20})
+	run(t, p, spec(t, "noop.wasm"))
+	s := spec(t, "noop.wasm")
+	s.Limits.Memory = 64 << 20
+	if _, err := p.Run(t.Context(), s); err == nil {
+		t.Error("more than was lent")
+	}
+	p.Lend(128<<20, 100)
+	if p.Workers() != 0 {
+		t.Error("the old worker waits on")
+	}
+	if res := run(t, p, s); !res.OK() {
+		t.Errorf("%+v", res)
+	}
+}

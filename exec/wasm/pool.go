@@ -163,8 +163,8 @@ func (p *Pool) Run(ctx context.Context, spec exec.Spec) (exec.Result, error) {
 	if err := check(spec); err != nil {
 		return exec.Result{}, err
 	}
-	if spec.Limits.Memory > p.opt.Memory {
-		return exec.Result{}, fmt.Errorf("the unit may use %d MiB, this host lends %d MiB: lower the memory limit", spec.Limits.Memory>>20, p.opt.Memory>>20)
+	if most := p.lent(); spec.Limits.Memory > most {
+		return exec.Result{}, fmt.Errorf("the unit may use %d MiB, this host lends %d MiB: lower the memory limit", spec.Limits.Memory>>20, most>>20)
 	}
 	u, err := newUnit(spec)
 	if err != nil {
@@ -201,7 +201,7 @@ func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 	if c == nil || u.spec.Stdio != nil {
 		p.give(c)
 		var err error
-		if c, err = p.start(ctx, setup{Modules: p.cache.modules(), Memory: p.opt.Memory}, u.spec.Stdio); err != nil {
+		if c, err = p.start(ctx, setup{Modules: p.cache.modules(), Memory: p.lent()}, u.spec.Stdio); err != nil {
 			return exec.Result{}, err
 		}
 	}
@@ -230,7 +230,7 @@ func (p *Pool) prepare(ctx context.Context, u *unit) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		defer p.spawn.freezer.after(compileTime, func() { cancel(errTooLong) }).stop()
-		c, err := p.start(ctx, setup{Build: dir, Memory: p.opt.Memory, CPU: int64(p.compileCPU.Seconds())}, nil)
+		c, err := p.start(ctx, setup{Build: dir, Memory: p.lent(), CPU: int64(p.compileCPU.Seconds())}, nil)
 		if err != nil {
 			return err
 		}
@@ -277,7 +277,7 @@ func (p *Pool) give(c *child) {
 		return
 	}
 	p.mu.Lock()
-	if !p.gone {
+	if !p.gone && c.memory == p.opt.Memory {
 		p.idle = append(p.idle, c)
 		if c.idle == nil {
 			c.idle = time.AfterFunc(p.opt.Idle, func() { p.retire(c) })
@@ -334,6 +334,32 @@ func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio) (*child,
 		p.notBy = time.Now().Add(min(10*time.Second, 50*time.Millisecond<<min(p.failed, 10)))
 	}
 	return c, err
+}
+
+// lent is the most memory of one unit.
+func (p *Pool) lent() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opt.Memory
+}
+
+// Lend changes what units may have from now on: memory in bytes, and the share of one CPU in percent.
+// Workers that wait were made for another amount of memory and end; those at work end after their unit.
+func (p *Pool) Lend(memory int64, share int) {
+	if memory <= 0 || memory > exec.MaxMemory {
+		memory = exec.MaxMemory
+	}
+	p.mu.Lock()
+	var old []*child
+	if p.opt.Memory != memory {
+		old, p.idle = p.idle, nil
+	}
+	p.opt.Memory = memory
+	p.mu.Unlock()
+	p.spawn.pacer.set(share)
+	for _, c := range old {
+		c.end()
+	}
 }
 
 // Workers is how many worker processes wait for work.

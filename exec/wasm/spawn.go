@@ -21,10 +21,12 @@ type spawner struct {
 	spaces bool
 
 	freezer *freezer
+	pacer   *pacer
 }
 
 func newSpawner() *spawner {
-	s := &spawner{jobs: make(chan func()), done: make(chan struct{}), spaces: true, freezer: newFreezer()}
+	f := newFreezer()
+	s := &spawner{jobs: make(chan func()), done: make(chan struct{}), spaces: true, freezer: f, pacer: &pacer{f: f}}
 	go func() {
 		defer close(s.done)
 		keepThread()
@@ -36,6 +38,7 @@ func newSpawner() *spawner {
 }
 
 func (s *spawner) close() {
+	s.pacer.set(100)
 	close(s.jobs)
 	<-s.done
 }
@@ -57,7 +60,7 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *
 	if err != nil {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	c.freezer = s.freezer
+	c.freezer, c.memory = s.freezer, set.Memory
 	s.freezer.add(c)
 	stop := context.AfterFunc(ctx, c.kill)
 	late := s.freezer.after(startTime, c.kill)

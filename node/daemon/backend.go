@@ -318,6 +318,17 @@ func (d *Daemon) SetHost(ctx context.Context, c node.HostChange) (node.HostStatu
 	return d.host.status(), nil
 }
 
+// HostWhy implements localapi.Backend.
+func (d *Daemon) HostWhy(ctx context.Context) (node.HostWhy, error) { return d.host.why(ctx), nil }
+
+// SetPolicy implements localapi.Backend.
+func (d *Daemon) SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error) {
+	if err := d.host.change(c); err != nil {
+		return node.HostWhy{}, err
+	}
+	return d.host.why(ctx), nil
+}
+
 // Shutdown implements localapi.Backend.
 func (d *Daemon) Shutdown(context.Context) error {
 	d.stopOnce.Do(func() { close(d.stopping) })

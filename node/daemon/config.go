@@ -15,6 +15,7 @@ import (
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/idle"
 	"github.com/personal-power-plant/p3/node/p2p"
 )
 
@@ -27,10 +28,11 @@ type Config struct {
 	Log     *slog.Logger
 
 	Donate bool
-	Slots  int          // units at a time for others; all cores but one
-	Memory int64        // bytes for guests; half of the machine's
-	Disk   int64        // bytes of blobs; 10 GiB
-	Price  ledger.Price // DefaultPrice
+	Preset string       // of the host policy, for this run; the saved one, else the one that fits this machine
+	Slots  int          // units at a time for others; what the policy says, as below
+	Memory int64        // bytes for guests
+	Disk   int64        // bytes of blobs
+	Price  ledger.Price //
 	Eager  bool         // guests run at normal priority: for machines that do nothing else
 	Worker []string     // command of a worker process; this binary with "worker"
 
@@ -40,6 +42,7 @@ type Config struct {
 	Relay  bool
 
 	// For simulations and tests.
+	Idle    idle.Options // where the owner is looked for
 	Host    host.Host    // instead of one of our own
 	Store   ledger.Store // instead of Badger in Dir
 	Engine  exec.Engine  // instead of worker processes
@@ -86,21 +89,6 @@ func (c *Config) defaults() error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if c.Slots == 0 {
-		c.Slots = max(1, runtime.NumCPU()-1)
-	}
-	if c.Memory == 0 {
-		c.Memory = 1 << 30
-		if m, err := mem.VirtualMemory(); err == nil {
-			c.Memory = int64(m.Total / 2)
-		}
-	}
-	if c.Disk == 0 {
-		c.Disk = 10 << 30
-	}
-	if c.Price.Den == 0 {
-		c.Price = DefaultPrice
-	}
 	if c.Slots < 0 || c.Memory < 0 || c.Disk < 0 {
 		return errors.New("slots, memory and disk cannot be negative")
 	}
@@ -109,6 +97,18 @@ func (c *Config) defaults() error {
 	}
 	return nil
 }
+
+// What a policy lends that does not say how much.
+func defaultSlots() int { return max(1, runtime.NumCPU()-1) }
+
+func defaultMemory() int64 {
+	if m, err := mem.VirtualMemory(); err == nil {
+		return int64(m.Total / 2)
+	}
+	return 1 << 30
+}
+
+const defaultDisk = 10 << 30
 
 // A Membership is the network that a node belongs to.
 type Membership struct {

@@ -169,7 +169,7 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 }
 
 func (d *Daemon) openExec() (err error) {
-	if d.blobs, err = blob.Open(filepath.Join(d.cfg.Dir, "blobs"), d.cfg.Disk); err != nil {
+	if d.blobs, err = blob.Open(filepath.Join(d.cfg.Dir, "blobs"), defaultDisk); err != nil {
 		return err
 	}
 	d.closing(d.blobs.Close)
@@ -181,7 +181,7 @@ func (d *Daemon) openExec() (err error) {
 		return err
 	}
 	if d.engine = d.cfg.Engine; d.engine == nil {
-		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: d.cfg.Slots, Memory: d.cfg.Memory, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker, Foreground: d.cfg.Eager})
+		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: maxSlots, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker, Foreground: d.cfg.Eager})
 		if err != nil {
 			return err
 		}
@@ -189,6 +189,9 @@ func (d *Daemon) openExec() (err error) {
 	d.closing(d.engine.Close)
 	return nil
 }
+
+// maxSlots is as many slots as a policy may have: the provider hands out no more than the policy in force.
+const maxSlots = 4096
 
 func (d *Daemon) tempDir() string { return filepath.Join(d.cfg.Dir, "tmp") }
 
@@ -276,9 +279,14 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	}
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)
-	d.host = newHost(d, k)
+	var err error
+	if d.host, err = newHost(d, k); err != nil {
+		return err
+	}
+	env.Moved = d.host.moved
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
+	d.host.apply()
 	if err := d.requester.Resume(); err != nil {
 		return err
 	}
@@ -291,6 +299,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	d.wg.Go(func() { d.settler.Run(run) })
 	d.wg.Go(func() { d.watchPeers(run) })
 	d.wg.Go(func() { d.host.run(run) })
+	d.wg.Go(func() { d.host.watch(run) })
 	return nil
 }
 

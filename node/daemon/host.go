@@ -17,6 +17,7 @@ import (
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/market"
 	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/idle"
 	"github.com/personal-power-plant/p3/node/job"
 )
 
@@ -31,72 +32,257 @@ type hostState struct {
 	d   *Daemon
 	key crypto.PrivKey
 
-	mu     sync.Mutex // guards what follows
-	donate bool
-	paused time.Time // until
-	speed  uint64    // fuel/s of one slot; 0 = not measured yet
-	broken string    // why nothing can run here
-	cpu    float64
-	memory [2]int64 // used, total
+	mu       sync.Mutex // guards what follows
+	rules    rules
+	control  node.HostControl
+	decision node.Decision
+	eyes     *idle.Watcher // nil while the policy depends on the clock alone
+	traffic  traffic
+	speed    uint64 // fuel/s of one slot; 0 = not measured yet
+	broken   string // why nothing can run here
+	frozen   bool   // the engine stands still
+	cannot   error  // why it cannot: then guests are given up instead
+	cpu      float64
+	memory   [2]int64 // used, total
 }
 
-func newHost(d *Daemon, k keys) *hostState {
-	h := &hostState{d: d, key: k.node, donate: d.cfg.Donate, speed: d.cfg.Speed}
-	if b, err := d.store.Get(donateKey); err == nil && len(b) == 9 && !d.cfg.Donate {
-		h.donate = b[0] == 1
-		h.paused = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
+func newHost(d *Daemon, k keys) (*hostState, error) {
+	h := &hostState{d: d, key: k.node, speed: d.cfg.Speed}
+	var err error
+	if h.rules, err = openRules(d.cfg); err != nil {
+		return nil, err
 	}
-	return h
+	h.control.Donate = d.cfg.Donate
+	if b, err := d.store.Get(donateKey); err == nil && len(b) == 9 && !d.cfg.Donate {
+		h.control.Donate, h.control.Finish = b[0]&1 != 0, b[0]&2 != 0
+		h.control.Paused = time.UnixMilli(int64(binary.BigEndian.Uint64(b[1:])))
+	}
+	h.traffic = openTraffic(d.store)
+	return h, nil
 }
 
-// donateKey holds donate u8 and the end of a pause, Unix ms u64: they survive a restart.
+// donateKey holds donate | finish<<1 in a u8 and the end of a pause, Unix ms u64: they survive a restart.
 var donateKey = []byte("node/host")
 
+// set applies what the owner says by hand.
 func (h *hostState) set(ctx context.Context, c node.HostChange) error {
 	h.mu.Lock()
+	k := &h.control
 	if c.Donate != nil {
-		h.donate = *c.Donate
+		k.Donate = *c.Donate
+		k.Finish = k.Finish && !k.Donate
+	}
+	if c.Finish != nil {
+		k.Finish = *c.Finish
 	}
 	if c.PauseMs != nil {
-		h.paused = time.Time{}
+		k.Paused = time.Time{}
 		if *c.PauseMs > 0 {
-			h.paused = time.Now().Add(time.Duration(*c.PauseMs) * time.Millisecond)
+			k.Paused = time.Now().Add(time.Duration(*c.PauseMs) * time.Millisecond)
+		} else {
+			k.Finish = c.Finish != nil && *c.Finish
 		}
 	}
 	b := make([]byte, 1, 9)
-	if h.donate {
-		b[0] = 1
+	if k.Donate {
+		b[0] |= 1
 	}
-	b = binary.BigEndian.AppendUint64(b, uint64(max(h.paused.UnixMilli(), 0)))
+	if k.Finish {
+		b[0] |= 2
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(max(k.Paused.UnixMilli(), 0)))
 	h.mu.Unlock()
-	h.d.provider.Kick()
+	h.decide()
 	h.d.diary.touch()
 	return h.d.store.Commit(ctx, ledger.Op{Key: donateKey, Value: b})
+}
+
+// change applies a change of the policy, and saves it for the next start.
+func (h *hostState) change(c node.PolicyChange) error {
+	h.mu.Lock()
+	err := h.rules.change(c)
+	h.mu.Unlock()
+	if err == nil {
+		h.apply()
+	}
+	return err
+}
+
+// apply makes what the policy says true of everything that stands already.
+func (h *hostState) apply() {
+	h.mu.Lock()
+	p := h.rules.policy()
+	watch := p.NeedsSignals()
+	var close *idle.Watcher
+	switch {
+	case watch && h.eyes == nil:
+		h.eyes = idle.Watch(h.d.cfg.Idle)
+	case !watch && h.eyes != nil:
+		close, h.eyes = h.eyes, nil
+	}
+	h.mu.Unlock()
+	if close != nil {
+		close.Close()
+	}
+	capacity := h.capacity(p)
+	h.d.blobs.SetQuota(capacity.Disk)
+	if lender, ok := h.d.engine.(interface{ Lend(memory int64, share int) }); ok {
+		lender.Lend(capacity.Memory, slotShare(p, capacity.Slots))
+	}
+	h.decide()
+	h.d.provider.Kick()
+	h.d.diary.touch()
+}
+
+// slotShare is how much of a CPU one slot may have, in percent, so that all together keep within
+// the policy's share of the machine.
+func slotShare(p node.HostPolicy, slots int) int {
+	if p.CPUShare == 0 {
+		return 100
+	}
+	return max(1, min(100, p.CPUShare*runtime.NumCPU()/slots))
+}
+
+// capacity is what the policy lends, with this machine's own figures where it says nothing.
+func (h *hostState) capacity(p node.HostPolicy) exec.Capacity {
+	c := exec.Capacity{
+		Slots: p.Slots, Memory: p.Memory, Disk: p.Disk, Engines: []string{h.d.engine.Name()},
+		Arch: runtime.GOARCH, OS: runtime.GOOS,
+	}
+	if c.Slots == 0 {
+		c.Slots = defaultSlots()
+	}
+	if c.Memory == 0 {
+		c.Memory = defaultMemory()
+	}
+	if c.Disk == 0 {
+		c.Disk = defaultDisk
+	}
+	return c
+}
+
+// decide asks the policy again, and does what it comes to: this is what an owner who returns waits for.
+func (h *hostState) decide() {
+	now := time.Now()
+	h.mu.Lock()
+	var s node.Signals
+	if h.eyes != nil {
+		s = h.eyes.Signals(now)
+	}
+	c := h.control
+	c.Network = h.traffic.today(now)
+	switch readOnly := h.d.book.ReadOnly(); {
+	case h.broken != "":
+		c.Blocked = h.broken
+	case readOnly != nil:
+		c.Blocked = "the ledger signs nothing: " + readOnly.Error()
+	case h.speed == 0:
+		c.Blocked = "measuring this machine's speed"
+	}
+	before := h.decision
+	after := node.Decide(h.rules.policy(), s, c, now, before)
+	if after.Freeze && h.cannot != nil {
+		after.HandBack = true
+	}
+	h.decision = after
+	if freeze := after.Freeze && h.speed != 0; freeze != h.frozen { // a speed is measured first
+		h.freeze(freeze)
+	}
+	h.mu.Unlock()
+	if before.Accepts == after.Accepts && before.Freeze == after.Freeze && before.HandBack == after.HandBack {
+		return
+	}
+	h.d.provider.Kick()
+	if does := doing(before, after); does != "" && c.Donate {
+		h.d.emit("info", "host", does+": "+after.Why)
+	}
+	h.d.diary.touch()
+}
+
+// doing is what a change of mind means for guests, "" when it is only about new ones.
+func doing(before, after node.Decision) string {
+	switch {
+	case after.HandBack && !before.HandBack:
+		return "guests are given up"
+	case after.Freeze && !before.Freeze:
+		return "guests stand still"
+	case before.Freeze && !after.Freeze:
+		return "guests may go on"
+	case before.Accepts && !after.Accepts:
+		return "nothing new is taken"
+	}
+	return ""
+}
+
+// freeze stops or thaws the engine; mu is held.
+func (h *hostState) freeze(on bool) {
+	f, ok := h.d.engine.(exec.Freezer)
+	if !ok {
+		h.cannot = fmt.Errorf("the engine cannot be frozen")
+	} else if err := f.Freeze(on); err != nil {
+		h.cannot = err
+	} else {
+		h.frozen = on
+		return
+	}
+	h.decision.HandBack = h.decision.Freeze
 }
 
 // policy is what the owner allows now.
 func (h *hostState) policy() job.Policy {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := job.Policy{Price: h.d.cfg.Price, Capacity: exec.Capacity{
-		Slots: h.d.cfg.Slots, Memory: h.d.cfg.Memory, Disk: h.d.cfg.Disk, Engines: []string{h.d.engine.Name()},
-		Arch: runtime.GOARCH, OS: runtime.GOOS, Speed: h.speed,
-	}}
-	switch left := time.Until(h.paused); {
-	case !h.donate:
-		p.Why = "not donating: start with `p3 up --donate`"
-	case left > 0:
-		p.Why = fmt.Sprintf("paused by the owner for another %s", left.Round(time.Second))
-	case h.broken != "":
-		p.Why = h.broken
-	case h.speed == 0:
-		p.Why = "measuring this machine's speed"
-	case h.d.book.ReadOnly() != nil:
-		p.Why = "the ledger signs nothing: " + h.d.book.ReadOnly().Error()
-	default:
-		p.Accepts, p.Why = true, "accepting work"
+	p, d := h.rules.policy(), h.decision
+	j := job.Policy{Accepts: d.Accepts, Freeze: d.Freeze, HandBack: d.HandBack, Why: d.Why, Price: h.price(p), Capacity: h.capacity(p), Refuses: p.Refuses}
+	j.Capacity.Speed = h.speed * uint64(slotShare(p, j.Capacity.Slots)) / 100
+	return j
+}
+
+func (h *hostState) price(p node.HostPolicy) ledger.Price {
+	if p.Price.Den == 0 {
+		return DefaultPrice
 	}
-	return p
+	return p.Price
+}
+
+// watch decides again whenever a signal, the clock or the policy's file may have changed something.
+func (h *hostState) watch(ctx context.Context) {
+	defer func() {
+		h.mu.Lock()
+		eyes := h.eyes
+		h.eyes = nil
+		h.mu.Unlock()
+		if eyes != nil {
+			eyes.Close()
+		}
+	}()
+	tick := time.NewTicker(offerEvery)
+	defer tick.Stop()
+	for {
+		h.mu.Lock()
+		var news <-chan struct{}
+		if h.eyes != nil {
+			news = h.eyes.News()
+		}
+		h.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-news:
+		case <-tick.C:
+			h.mu.Lock()
+			changed, err := h.rules.reload()
+			h.mu.Unlock()
+			if err != nil {
+				h.d.emit("error", "host", fmt.Sprintf("the policy's file is left out: %v", err))
+			}
+			if changed {
+				h.d.emit("info", "host", "the policy's file has changed")
+				h.apply()
+			}
+		}
+		h.decide()
+	}
 }
 
 // run keeps the offer in the market true until ctx ends.
@@ -112,7 +298,10 @@ func (h *hostState) run(ctx context.Context) {
 		p := h.policy()
 		switch {
 		case p.Accepts:
-			o := market.Offer{Capacity: p.Capacity, Price: p.Price, FreeSlots: max(0, p.Capacity.Slots-h.d.provider.Counters().Busy), Policy: p.Why}
+			h.mu.Lock()
+			summary := h.rules.policy().Summary()
+			h.mu.Unlock()
+			o := market.Offer{Capacity: p.Capacity, Price: p.Price, FreeSlots: max(0, p.Capacity.Slots-h.d.provider.Counters().Busy), Policy: summary}
 			o.Name, o.Account, o.Network = h.d.cfg.Name, h.d.book.Account(), h.d.book.Network()
 			o.Binding = h.d.binding()
 			if !published || !o.Same(shown) {
@@ -129,6 +318,9 @@ func (h *hostState) run(ctx context.Context) {
 		if time.Since(loadAt) >= loadEvery {
 			loadAt = time.Now()
 			h.load()
+			if err := h.saveTraffic(ctx); err != nil {
+				h.d.log.Warn("save today's traffic", "err", err)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -141,18 +333,19 @@ func (h *hostState) run(ctx context.Context) {
 // measure finds out once, when the owner first donates, how fast guests run here.
 func (h *hostState) measure(ctx context.Context) {
 	h.mu.Lock()
-	need := h.donate && h.speed == 0 && h.broken == ""
+	need := h.control.Donate && h.speed == 0 && h.broken == ""
 	h.mu.Unlock()
 	if !need {
 		return
 	}
 	speed, err := wasm.MeasureSpeed(ctx, h.d.engine)
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.speed = speed; err != nil && ctx.Err() == nil {
 		h.broken = fmt.Sprintf("programs cannot run here: %v; see `p3 doctor`", err)
 		h.d.emit("error", "host", h.broken)
 	}
+	h.mu.Unlock()
+	h.decide()
 	h.d.diary.touch()
 }
 
@@ -175,11 +368,40 @@ func (h *hostState) status() node.HostStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := node.HostStatus{
-		Donating: h.donate, Accepts: p.Accepts, Why: p.Why, Capacity: p.Capacity, Price: p.Price,
+		Donating: h.control.Donate, Accepts: p.Accepts, Why: p.Why, By: h.decision.By, Frozen: h.frozen, Finishing: h.control.Finish,
+		Policy: h.rules.policy().Summary(), Capacity: p.Capacity, Price: p.Price,
 		Busy: c.Busy, UnitsDone: c.Units, FuelDone: c.Fuel, CPUPercent: h.cpu, MemUsed: h.memory[0], MemTotal: h.memory[1],
 	}
-	if time.Now().Before(h.paused) {
-		s.PausedUntil = h.paused
+	if time.Now().Before(h.control.Paused) {
+		s.PausedUntil = h.control.Paused
 	}
 	return s
 }
+
+// why is everything behind the decision. Signals that the policy does not need are asked now.
+func (h *hostState) why(ctx context.Context) node.HostWhy {
+	h.mu.Lock()
+	eyes := h.eyes
+	h.mu.Unlock()
+	var s node.Signals
+	if eyes == nil {
+		ctx, cancel := context.WithTimeout(ctx, lookTime)
+		s = idle.Look(ctx, h.d.cfg.Idle)
+		cancel()
+	} else {
+		s = eyes.Signals(time.Now())
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := node.HostWhy{
+		Schema: "p3.host-why/v1", Decision: h.decision, Signals: s, Policy: h.rules.policy(), Donating: h.control.Donate,
+		File: h.rules.path, Chosen: h.rules.chosen, Network: h.traffic.today(time.Now()),
+	}
+	if h.rules.problem != nil {
+		w.Problem = h.rules.problem.Error()
+	}
+	return w
+}
+
+// lookTime bounds one look at all layers for a person who asks.
+const lookTime = 2 * time.Second

@@ -2,6 +2,7 @@ package idle
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,12 +151,32 @@ func TestPresetFitsTheMachine(t *testing.T) {
 		"X session":     {Options{Root: empty, Getenv: env("DISPLAY", ":0")}, "desktop"},
 		"ssh -X":        {Options{Root: empty, Getenv: env("DISPLAY", "localhost:10.0")}, "server"},
 		"Wayland":       {Options{Root: empty, Getenv: env("WAYLAND_DISPLAY", "wayland-0")}, "desktop"},
-		"ssh to a desk": {Options{Root: tree(t, map[string]string{"tmp/.X11-unix/X0": ""}), Getenv: env()}, "desktop"},
+		"ssh to a desk": {Options{Root: listening(t, "tmp/.X11-unix/X0"), Getenv: env()}, "desktop"},
+		"a dead server": {Options{Root: tree(t, map[string]string{"tmp/.X11-unix/X0": ""}), Getenv: env()}, "server"},
 	} {
 		if got, why := Preset(x.o); got != x.want {
 			t.Errorf("%s: %s (%s), want %s", name, got, why, x.want)
 		}
 	}
+}
+
+// listening makes a socket below a folder that stands for "/".
+func listening(t *testing.T, name string) string {
+	t.Helper()
+	root, err := os.MkdirTemp("", "p3x") // a socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(); os.RemoveAll(root) })
+	return root
 }
 
 func TestStatFilesOfOthersAreRead(t *testing.T) {

@@ -29,7 +29,9 @@ func start(t *testing.T, cmd *osexec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill()
+		cmd.Process.Signal(unix.SIGTERM) // so that it takes its socket away
+		late := time.AfterFunc(10*time.Second, func() { cmd.Process.Kill() })
+		defer late.Stop()
 		cmd.Wait()
 	})
 }

@@ -2,6 +2,7 @@ package idle
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,6 +60,8 @@ type Watcher struct {
 	signals []node.Signal
 	at      []time.Time // of each
 	session string      // graphical, as logind tells
+	screen  string      // the same, as the file system tells
+	looked  time.Time   // for it
 }
 
 // Watch starts to look. Close ends it.
@@ -129,7 +132,10 @@ func (w *Watcher) Signals(now time.Time) node.Signals {
 		}
 	}
 	if s.Graphical == "" {
-		s.Graphical = graphical(w.opt)
+		if now.Sub(w.looked) >= stale {
+			w.screen, w.looked = graphical(w.opt), now
+		}
+		s.Graphical = w.screen
 	}
 	return s
 }
@@ -177,8 +183,11 @@ func graphical(o Options) string {
 	if d := localDisplay(o); d != "" {
 		return "X display " + d
 	}
-	if found, _ := filepath.Glob(filepath.Join(runtimeDir(o), "wayland-?")); len(found) > 0 {
-		return "Wayland display " + filepath.Base(found[0])
+	found, _ := filepath.Glob(filepath.Join(runtimeDir(o), "wayland-?"))
+	for _, f := range found {
+		if listens(f) {
+			return "Wayland display " + filepath.Base(f)
+		}
 	}
 	return ""
 }
@@ -190,15 +199,25 @@ func runtimeDir(o Options) string {
 	return o.path("/run/user/" + strconv.Itoa(os.Getuid()))
 }
 
-// localDisplay is the first X server that listens on this machine.
+// localDisplay is the first X server that listens on this machine. A dead one may leave its socket.
 func localDisplay(o Options) string {
 	found, _ := filepath.Glob(o.path("/tmp/.X11-unix/X*"))
 	for _, f := range found {
-		if n := strings.TrimPrefix(filepath.Base(f), "X"); n != "" && strings.Trim(n, "0123456789") == "" {
+		n := strings.TrimPrefix(filepath.Base(f), "X")
+		if n != "" && strings.Trim(n, "0123456789") == "" && listens(f) {
 			return ":" + n
 		}
 	}
 	return ""
+}
+
+func listens(socket string) bool {
+	c, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // clock writes a time for people; its day only when it is not today.

@@ -44,6 +44,8 @@ type hosting struct {
 	data     []exec.Mount
 	ready    chan struct{} // closed when program and data are here
 
+	recheck atomic.Bool // the owner has changed the policy
+
 	risked atomic.Int32 // units at work or unpaid, for other leases of the payer to see
 
 	mu        sync.Mutex // guards what follows
@@ -63,6 +65,7 @@ type hosting struct {
 	out       frame          // what the writer sends next
 	finished  []*finished    // results to claim and send next
 	ended     *Refusal       // set once
+	handed    bool           // it was the owner who ended it
 	spare     []string       // empty folders for units
 	cancel    context.CancelFunc
 }
@@ -183,7 +186,7 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 		}
 	}
 	for _, f := range files {
-		if err := h.p.x.getFor(ctx, f, from...); err != nil {
+		if err := h.get(ctx, f, from...); err != nil {
 			if ctx.Err() == nil {
 				h.end(refuse(CodeBlob, "%v", err))
 			}
@@ -197,6 +200,16 @@ func (h *hosting) fetchProgram(ctx context.Context) {
 	}
 	close(h.ready)
 	h.signal()
+}
+
+// get fetches a blob, and counts it if it was not here.
+func (h *hosting) get(ctx context.Context, f exec.File, from ...peer.ID) error {
+	had := h.p.env.Blobs.Has(f.Hash)
+	err := h.p.x.getFor(ctx, f, from...)
+	if err == nil && !had {
+		h.p.env.moved(f.Size)
+	}
+	return err
 }
 
 // locate finds, once a lease, where program and data lie.
@@ -375,17 +388,40 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 		if err := h.flush(ctx); err != nil {
 			return err
 		}
+		h.yield()
 		h.pump(ctx, wg)
 	}
 }
 
-// waiting reports whether units wait here, to run, to be shown or to be paid.
-//
-// Nothing waits for ever: who neither lets us begin nor pays for a minute does not use the slots.
-func (h *hosting) waiting() bool {
+// yield ends the lease when the owner wants the machine back, after what is done has been sent: at once,
+// or, when units may end, as soon as none runs and no result waits for a vote or for pay.
+func (h *hosting) yield() {
+	pol := h.p.policy()
+	var why error
+	switch {
+	case pol.HandBack, !pol.Accepts && !pol.Freeze && h.rests():
+		why = refuse(CodePaused, "%s", pol.Why)
+	case h.recheck.Swap(false):
+		why = pol.refuses(h.p.visitor(h.manifest, h.s.Peer()))
+	}
+	var r *Refusal
+	if errors.As(why, &r) {
+		h.mu.Lock()
+		h.handed = h.ended == nil
+		h.mu.Unlock()
+		h.end(r)
+	}
+}
+
+// rests reports whether no unit runs and no result waits.
+func (h *hosting) rests() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
+	return len(h.running) == 0 && !h.results(time.Now())
+}
+
+// results reports whether results wait to be shown or paid, for no longer than they may; mu is held.
+func (h *hosting) results(now time.Time) bool {
 	for _, c := range h.claimed {
 		if now.Sub(c.at) < enoughTime {
 			return true
@@ -396,14 +432,27 @@ func (h *hosting) waiting() bool {
 			return true
 		}
 	}
+	asked := len(h.asked) > 0 && (h.held.IsZero() || now.Sub(h.held) < enoughTime)
+	return len(h.finished) > 0 || asked
+}
+
+// waiting reports whether units wait here, to run, to be shown or to be paid.
+//
+// Nothing waits for ever: who neither lets us begin nor pays for a minute does not use the slots.
+func (h *hosting) waiting() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if h.results(now) {
+		return true
+	}
 	begun := now.Sub(h.since) < enoughTime
 	select {
 	case <-h.ready:
 		begun = len(h.claimed) == 0 // else it waits for pay
 	default:
 	}
-	asked := len(h.asked) > 0 && (h.held.IsZero() || now.Sub(h.held) < enoughTime)
-	return len(h.finished) > 0 || asked || len(h.queue) > 0 && begun
+	return len(h.queue) > 0 && begun
 }
 
 // flush claims finished units and sends all that waits.
@@ -599,7 +648,8 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	default:
 		return
 	}
-	if !h.p.policy().Accepts {
+	pol := h.p.policy()
+	if !pol.Accepts {
 		return
 	}
 	allowed := h.allowed()
@@ -614,7 +664,7 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 			continue
 		}
 		t := h.queue[0]
-		if !h.p.begin(h.lease) {
+		if !h.p.begin(h.lease, pol.Capacity.Slots) {
 			return
 		}
 		h.queue = h.queue[1:]
@@ -686,7 +736,7 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		need = append(need, *t.Input.StdinFile)
 	}
 	for _, f := range need {
-		if err := h.p.x.getFor(ctx, f, h.s.Peer()); err != nil {
+		if err := h.get(ctx, f, h.s.Peer()); err != nil {
 			return fail(CodeBlob, err)
 		}
 		blobs.Pin(f.Hash, h.owner)
@@ -710,6 +760,8 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	res, err := h.p.env.Engine.Run(ctx, spec)
 	used = err != nil || len(res.Files) > 0
 	switch {
+	case errors.Is(err, exec.ErrFrozen):
+		return fail(CodePaused, err)
 	case err != nil:
 		return fail(CodeHost, err)
 	case res.Status == exec.Deadline:
@@ -744,6 +796,11 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	if n := r.wire.size(); n > MaxFrame/2 {
 		return fail(CodeHost, fmt.Errorf("the list of %d output files is too long to send", len(res.Files)))
 	}
+	moved := int64(t.size() + r.wire.size())
+	for _, f := range res.Files {
+		moved += f.Size
+	}
+	h.p.env.moved(moved)
 	if len(out) > 0 { // may be fetched until the lease ends
 		context.AfterFunc(h.ctx, h.p.x.allow(h.s.Peer(), out...))
 	}

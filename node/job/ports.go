@@ -92,7 +92,7 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups are set.
+// An Env is what Requester and Provider stand on. All fields but Groups and Moved are set.
 type Env struct {
 	Net     Network
 	Groups  Groups
@@ -105,4 +105,11 @@ type Env struct {
 	Log     *slog.Logger
 	Emit    func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
 	Tell    func()                                      // something that Status shows has changed
+	Moved   func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
+}
+
+func (e *Env) moved(bytes int64) {
+	if e.Moved != nil {
+		e.Moved(bytes)
+	}
 }

@@ -31,9 +31,12 @@ const queueAhead = ledger.MaxWindow - 1
 // A Policy is what the machine's owner allows, at one moment.
 type Policy struct {
 	Accepts  bool   // takes new leases and starts new units
+	Freeze   bool   // units stand still: leases wait for them
+	HandBack bool   // leases end, and units with them
 	Why      string // when not
 	Capacity exec.Capacity
 	Price    ledger.Price
+	Refuses  func(node.Visitor) string // why somebody may not come, "" = may; nil = all may
 }
 
 // Provider runs strangers' units for credit.
@@ -49,6 +52,9 @@ type Provider struct {
 	debts  map[ledger.Account]debt
 	done   uint64
 	fuel   ledger.Fuel
+
+	running int  // units begun and not ended
+	scarce  bool // a unit waits for one of another lease to end
 }
 
 // NewProvider serves the job protocol on env.Net. policy is asked at every lease and
@@ -94,6 +100,7 @@ func (p *Provider) Kick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for h := range p.leases {
+		h.recheck.Store(true)
 		h.signal()
 	}
 }
@@ -158,6 +165,9 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if account != m.Account {
 		return nil, refuse(CodeRecord, "the job belongs to account %s", m.Account.Short())
 	}
+	if err := pol.refuses(p.visitor(m, s.Peer())); err != nil {
+		return nil, err
+	}
 	if wait := p.owes(account, time.Now()); wait > 0 {
 		return nil, refuse(CodeCredit, "units were left unpaid here: ask again in %s", wait.Round(time.Second))
 	}
@@ -204,6 +214,25 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	return h, nil
 }
 
+// visitor is who asks, as the owner's policy knows them.
+func (p *Provider) visitor(m exec.Manifest, from peer.ID) node.Visitor {
+	x, err := p.env.Book.Exposure(m.Account)
+	if err != nil {
+		p.env.Log.Warn("exposure", "payer", m.Account, "err", err)
+	}
+	return node.Visitor{Program: m.Program.Hash, Account: m.Account, Peer: from.String(), Trust: node.Trust(x.Window)}
+}
+
+func (pol Policy) refuses(v node.Visitor) error {
+	if pol.Refuses == nil {
+		return nil
+	}
+	if why := pol.Refuses(v); why != "" {
+		return refuse(CodePolicy, "%s", why)
+	}
+	return nil
+}
+
 // checkBinding returns the account that a requester's node key is bound to.
 func checkBinding(b []byte, network ledger.Network, from peer.ID) (ledger.Account, error) {
 	bind, err := ledger.VerifyBinding(b, network, time.Now())
@@ -241,7 +270,9 @@ func (p *Provider) unreserve(l *market.Lease) {
 func (p *Provider) release(h *hosting) {
 	p.mu.Lock()
 	delete(p.leases, h)
-	p.noteEnd(h.lock.Payer, len(h.claimed), h.paidSum > 0, time.Now())
+	if unpaid := len(h.claimed); !h.handed || unpaid == 0 { // who was sent away owes nothing for it
+		p.noteEnd(h.lock.Payer, unpaid, h.paidSum > 0, time.Now())
+	}
 	p.mu.Unlock()
 	p.unreserve(h.lease)
 }
@@ -309,17 +340,33 @@ func (p *Provider) risk(h *hosting) (n int) {
 	return n
 }
 
-// begin counts a unit that starts; it reports false when the lease has expired.
-func (p *Provider) begin(l *market.Lease) bool {
+// begin counts a unit that starts; it reports false when the lease has expired, or when the owner
+// has taken slots away from leases that stand.
+func (p *Provider) begin(l *market.Lease, slots int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.table.Start(l, time.Now()) == nil
+	if p.running >= slots {
+		p.scarce = true
+		return false
+	}
+	if p.table.Start(l, time.Now()) != nil {
+		return false
+	}
+	p.running++
+	return true
 }
 
 func (p *Provider) ended(l *market.Lease) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.table.Done(l, time.Now())
+	p.running--
+	if p.scarce {
+		p.scarce = false
+		for h := range p.leases {
+			h.signal()
+		}
+	}
 }
 
 // expired reports whether the lease was unused for too long. inUse says that results of it wait.

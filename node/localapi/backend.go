@@ -52,6 +52,9 @@ type Backend interface {
 	// Join dials the peers of an invite to the network the node is on, now and from now on.
 	Join(ctx context.Context, invite string) error
 	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
+	HostWhy(ctx context.Context) (node.HostWhy, error)
+	// SetPolicy changes the host policy as a whole or not at all.
+	SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error)
 	// Shutdown begins to stop the node and returns at once, so that the reply still gets out.
 	Shutdown(ctx context.Context) error
 }

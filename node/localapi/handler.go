@@ -54,6 +54,8 @@ func Handler(b Backend) http.Handler {
 	})
 	value(node.CallJoin, h.join)
 	value(node.CallHost, h.host)
+	value(node.CallHostWhy, func(r *http.Request) (any, error) { return b.HostWhy(r.Context()) })
+	value(node.CallPolicy, h.policy)
 	value(node.CallShutdown, func(r *http.Request) (any, error) { return struct{}{}, b.Shutdown(r.Context()) })
 
 	stream(node.CallWatch, h.watch)
@@ -122,6 +124,14 @@ func (h handler) host(r *http.Request) (any, error) {
 		return nil, usage("pause_ms %d: give 0 (no pause) or more", *c.PauseMs)
 	}
 	return h.b.SetHost(r.Context(), c)
+}
+
+func (h handler) policy(r *http.Request) (any, error) {
+	var c node.PolicyChange
+	if err := decodeBody(r, &c); err != nil {
+		return nil, err
+	}
+	return h.b.SetPolicy(r.Context(), c)
 }
 
 func (h handler) getBlob(w http.ResponseWriter, r *http.Request) error {

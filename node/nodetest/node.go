@@ -31,7 +31,9 @@ type State struct {
 	Files    map[ledger.Digest][]byte // of receipts, by ID; one without is its ID alone
 	Events   []node.Event
 	Blobs    map[ledger.Digest][]byte
-	Stopped  bool // Shutdown was called
+	Why      node.HostWhy
+	Now      time.Time // at which policies are decided
+	Stopped  bool      // Shutdown was called
 }
 
 // A Node is a node in memory.
@@ -410,8 +412,13 @@ func (n *Node) SetHost(_ context.Context, c node.HostChange) (h node.HostStatus,
 				host.PausedUntil = now.Add(time.Duration(*c.PauseMs) * time.Millisecond)
 			}
 		}
+		if c.Finish != nil {
+			host.Finishing = *c.Finish
+		}
 		host.Accepts, host.Why = true, "idle"
 		switch {
+		case host.Finishing:
+			host.Accepts, host.Why = false, "finishing what runs"
 		case !host.Donating:
 			host.Accepts, host.Why = false, "donation is off"
 		case host.PausedUntil.After(now):
@@ -420,6 +427,27 @@ func (n *Node) SetHost(_ context.Context, c node.HostChange) (h node.HostStatus,
 		h = *host
 	})
 	return h, nil
+}
+
+// HostWhy returns the state's Why.
+func (n *Node) HostWhy(context.Context) (w node.HostWhy, err error) {
+	n.look(func(s *State) { w = s.Why })
+	return w, nil
+}
+
+// SetPolicy changes the policy of Why, and decides anew.
+func (n *Node) SetPolicy(_ context.Context, c node.PolicyChange) (w node.HostWhy, err error) {
+	n.Change(func(s *State) {
+		var p node.HostPolicy
+		if p, err = s.Why.Policy.Apply(c); err != nil {
+			return
+		}
+		s.Why.Policy, s.Why.Chosen = p, ""
+		s.Why.Decision = node.Decide(p, s.Why.Signals, node.HostControl{Donate: s.Status.Host.Donating}, s.Now, node.Decision{})
+		s.Status.Host.Accepts, s.Status.Host.Why, s.Status.Host.Policy = s.Why.Decision.Accepts, s.Why.Decision.Why, p.Summary()
+		w = s.Why
+	})
+	return w, err
 }
 
 // Shutdown sets Stopped.

@@ -107,7 +107,7 @@ func (x *Node) start() error {
 	}
 	x.Daemon, err = daemon.Start(context.Background(), daemon.Config{
 		Dir: x.dir, Socket: "none", Name: x.Name, Version: "sim", Log: slog.New(slog.NewTextHandler(x.n.Log, nil)).With("node", x.Name),
-		Donate: x.opt.Donate, Slots: x.opt.Slots, Memory: 1 << 30, Disk: 1 << 30, Price: Price, NoLAN: true,
+		Donate: x.opt.Donate, Slots: x.opt.Slots, Memory: 1 << 30, Disk: 1 << 30, Price: Price, NoLAN: true, Preset: "server",
 		Host: h, Store: x.disk, Engine: engine, Speed: x.opt.Speed, Small: true,
 		Network: &daemon.Membership{Genesis: x.n.genesis, Bootstrap: x.n.others(x)},
 	})
