@@ -20,6 +20,7 @@ const (
 	fromJob
 	fromUnit
 	fromReceipts
+	fromWhy
 )
 
 // A poll is how far a source is.
@@ -59,6 +60,8 @@ func (m *model) wants() []want {
 		return []want{m.wantReceipts(5 * time.Second)}
 	case peers:
 		return []want{m.wantPeers(2 * time.Second)}
+	case settings:
+		return []want{m.wantWhy(time.Second)}
 	}
 	return nil
 }

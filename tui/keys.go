@@ -59,10 +59,14 @@ func (m *model) actions() []action {
 		if m.status.Host.PausedUntil.After(m.now) {
 			pause = "resume"
 		}
-		return []action{
+		list := []action{
 			{keys: "d", label: donate, help: "turn donating on or off", do: (*model).toggleDonate},
 			{keys: "p", label: pause, help: "pause donating for an hour, or resume", why: (*model).whyNoPause, do: (*model).togglePause},
 		}
+		if m.screen == settings {
+			list = append(settingsActions[:len(settingsActions):len(settingsActions)], list...)
+		}
+		return list
 	case m.open != nil && m.screen == jobs:
 		return jobActions
 	}
@@ -193,6 +197,10 @@ const farAway = 1 << 30
 func (m *model) moveKey(key string) {
 	if m.screen == jobs && m.open != nil {
 		m.open.moveKey(key)
+		return
+	}
+	if m.screen == settings {
+		m.settings.moveKey(key)
 		return
 	}
 	l := m.list()

@@ -54,6 +54,8 @@ type model struct {
 	day     []node.Receipt // newest first, all that the last day knows
 	open    *jobView       // nil: the list of jobs
 
+	settings settingsPane
+
 	polls  map[source]*poll
 	prompt *prompt
 	dialog *dialog

@@ -19,6 +19,8 @@ type Node interface {
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
 	Invite(ctx context.Context) (string, error)
+	HostWhy(ctx context.Context) (node.HostWhy, error)
+	SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error)
 	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
 }
 

@@ -54,7 +54,7 @@ func (m *model) machineBox(w, h int) block {
 		line("CPU", m.g.bar(host.CPUPercent/100, bar)+fmt.Sprintf(" %.0f%% of the machine", host.CPUPercent)),
 		line("Memory", m.g.bar(ratio(host.MemUsed, host.MemTotal), bar)+fmt.Sprintf(" %s of %s GiB, lends %s", gibs(host.MemUsed), gibs(host.MemTotal), gibs(host.Capacity.Memory))),
 		line("Slots", m.g.bar(ratio(host.Busy, host.Capacity.Slots), bar)+fmt.Sprintf(" %d of %d busy at %s cr/Tfuel", host.Busy, host.Capacity.Slots, price(host.Price))),
-		line("Done", plural(host.UnitsDone, "unit")+" for others, "+fuel(host.FuelDone)),
+		line("Policy", clean(host.Policy)+"; done "+plural(host.UnitsDone, "unit")+", "+fuel(host.FuelDone)),
 		line("Why", why+clean(host.Why)),
 	}
 	if in := wrap("Why    "+why+clean(host.Why), in); len(in) > 1 && h-2 >= len(lines)+len(in)-1 {
@@ -70,6 +70,10 @@ func (m *model) donation() string {
 		return "not donating"
 	case host.PausedUntil.After(m.now):
 		return warn.of("paused " + span(host.PausedUntil.Sub(m.now)))
+	case host.Finishing:
+		return warn.of("finishing")
+	case host.Frozen:
+		return warn.of("guests stand still")
 	default:
 		return good.of(fmt.Sprintf("donating %d", host.Capacity.Slots)) + " slots"
 	}

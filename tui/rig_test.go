@@ -76,14 +76,22 @@ var namedKeys = map[string]rune{"enter": tea.KeyEnter, "esc": tea.KeyEscape, "ta
 // keys presses keys, named ones or characters one by one.
 func (r *rig) keys(keys ...string) {
 	for _, k := range keys {
-		if code, ok := namedKeys[k]; ok {
-			r.send(tea.KeyPressMsg{Code: code})
+		if _, ok := namedKeys[k]; ok {
+			r.send(keyPress(k))
 			continue
 		}
 		for _, c := range k {
 			r.send(tea.KeyPressMsg{Code: c, Text: string(c)})
 		}
 	}
+}
+
+// keyPress is one key, by its name or its character.
+func keyPress(k string) tea.KeyPressMsg {
+	if code, ok := namedKeys[k]; ok {
+		return tea.KeyPressMsg{Code: code}
+	}
+	return tea.KeyPressMsg{Code: []rune(k)[0], Text: k}
 }
 
 // screen is what is shown, without styles.

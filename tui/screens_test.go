@@ -23,7 +23,7 @@ func TestEveryScreenFitsEverySize(t *testing.T) {
 					"3": {"[3 Jobs]", "mandel", "618/1,000"},
 					"4": {"[4 Ledger]", "Receipts", "SIGNATURES", "BAD"},
 					"5": {"[5 Peers]", "maple", "relay"},
-					"6": {"[6 Settings]", "Policy", "would accept a unit: yes", "This node"},
+					"6": {"[6 Settings]", "Policy", "would accept now: yes", "Signals", "> idle_only"},
 				} {
 					r.keys(key)
 					r.tick(time.Second)
@@ -149,8 +149,14 @@ func hostile(text string) nodetest.State {
 	}
 	st := &s.Status
 	st.NetName, st.Version, st.Peer, st.ReadOnly, st.Addrs, st.Host.Why = text, text, text, text, []string{text}, text
+	st.Host.By, st.Host.Policy = text, text
 	for i := range st.Guests {
 		st.Guests[i].Name = text
+	}
+	s.Why.Signals.Graphical, s.Why.File, s.Why.Problem = text, text, text
+	for i := range s.Why.Signals.Layers {
+		x := &s.Why.Signals.Layers[i]
+		x.Layer, x.Text = text, text
 	}
 	return s
 }

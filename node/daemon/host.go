@@ -32,6 +32,8 @@ type hostState struct {
 	d   *Daemon
 	key crypto.PrivKey
 
+	applying sync.Mutex // one change at a time becomes true
+
 	mu       sync.Mutex // guards what follows
 	rules    rules
 	control  node.HostControl
@@ -110,19 +112,26 @@ func (h *hostState) change(c node.PolicyChange) error {
 
 // apply makes what the policy says true of everything that stands already.
 func (h *hostState) apply() {
+	h.applying.Lock()
+	defer h.applying.Unlock()
 	h.mu.Lock()
-	p := h.rules.policy()
-	watch := p.NeedsSignals()
-	var close *idle.Watcher
-	switch {
-	case watch && h.eyes == nil:
-		h.eyes = idle.Watch(h.d.cfg.Idle)
-	case !watch && h.eyes != nil:
-		close, h.eyes = h.eyes, nil
-	}
+	p, eyes := h.rules.policy(), h.eyes
 	h.mu.Unlock()
-	if close != nil {
-		close.Close()
+	before := eyes
+	switch watch := p.NeedsSignals(); {
+	case watch && eyes == nil:
+		eyes = idle.Watch(h.d.cfg.Idle)
+		ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+		eyes.Wait(ctx) // so that the first decision is no guess
+		cancel()
+	case !watch:
+		eyes = nil
+	}
+	h.mu.Lock()
+	h.eyes = eyes
+	h.mu.Unlock()
+	if before != nil && eyes == nil {
+		before.Close()
 	}
 	capacity := h.capacity(p)
 	h.d.blobs.SetQuota(capacity.Disk)
@@ -403,5 +412,5 @@ func (h *hostState) why(ctx context.Context) node.HostWhy {
 	return w
 }
 
-// lookTime bounds one look at all layers for a person who asks.
+// lookTime bounds one look at all layers while somebody waits for it.
 const lookTime = 2 * time.Second

@@ -144,16 +144,23 @@ func (w *Watcher) Signals(now time.Time) node.Signals {
 func Look(ctx context.Context, o Options) node.Signals {
 	w := Watch(o)
 	defer w.Close()
+	w.Wait(ctx)
+	return w.Signals(time.Now())
+}
+
+// Wait returns when every layer has answered once, or ctx ends. It is for whoever started the Watcher,
+// before News is read elsewhere.
+func (w *Watcher) Wait(ctx context.Context) {
 	for {
 		w.mu.Lock()
 		missing := slices.ContainsFunc(w.at, time.Time.IsZero)
 		w.mu.Unlock()
 		if !missing {
-			return w.Signals(time.Now())
+			return
 		}
 		select {
 		case <-ctx.Done():
-			return w.Signals(time.Now())
+			return
 		case <-w.news:
 		}
 	}

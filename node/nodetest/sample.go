@@ -48,12 +48,13 @@ func Sample(now time.Time, offers int) State {
 			spent += r.Paid
 		}
 	}
+	s.Why, s.Now = sampleWhy(now), now
 	s.Status = node.Status{
 		Schema: "p3.status/v1", Version: "0.1.0", PID: 4242, Peer: peerID(99), Account: me, NetName: "home",
 		Addrs: []string{"/ip4/10.0.0.1/udp/4001/quic-v1"}, Started: now.Add(-26 * time.Hour), Peers: len(s.Peers), Offers: offers,
 		Balance: node.Balance{Granted: 100_000_000, Earned: earned, Spent: spent, Locked: 492_000,
 			Net: 100_000_000 + earned - spent, Free: 99_508_000 + earned - spent},
-		Host: node.HostStatus{Donating: true, Accepts: true, Why: "idle for 41m07s, on mains",
+		Host: node.HostStatus{Donating: true, Accepts: true, Why: "idle for 41m7s: accepting work", By: "x11", Policy: s.Why.Policy.Summary(),
 			Capacity: exec.Capacity{Slots: 3, Memory: 4 << 30, Disk: 20 << 30, Engines: []string{"wasm"}, Arch: "amd64", OS: "linux", Speed: 1_300_000_000},
 			Price:    ledger.Price{Num: 20_000, Den: ledger.PriceFuel}, Busy: 2, UnitsDone: 5531, FuelDone: 7_400_000_000_000,
 			CPUPercent: 63, MemUsed: 9 << 30, MemTotal: 16 << 30},
@@ -174,3 +175,23 @@ func account(n int) (a ledger.Account) {
 }
 
 func peerID(n int) string { return "12D3KooW" + digest(uint64(n) + 2<<32).String()[:44] }
+
+// sampleWhy is a desktop whose owner has been away for a while.
+func sampleWhy(now time.Time) node.HostWhy {
+	p, _ := node.HostPolicy{}.WithPreset("desktop")
+	w := node.HostWhy{Schema: "p3.host-why/v1", Donating: true, Policy: p, File: "/home/ann/.local/share/p3/policy.yaml", Signals: node.Signals{
+		Graphical: "session 2 of ann, x11",
+		Layers: []node.Signal{
+			{Layer: "logind", Kind: node.SignalPresence, Text: `session 2 of ann (x11): says "not idle", as some desktops always do`},
+			{Layer: "gnome", Kind: node.SignalPresence, Text: "org.gnome.Mutter.IdleMonitor is not on the bus"},
+			{Layer: "screensaver", Kind: node.SignalPresence, Text: "org.freedesktop.ScreenSaver is not on the bus"},
+			{Layer: "x11", Kind: node.SignalPresence, Known: true, Screen: true, Text: "last input 41m7s ago", Last: now.Add(-41*time.Minute - 7*time.Second)},
+			{Layer: "tty", Kind: node.SignalPresence, Known: true, Text: "pts/3 typed on 3h0m12s ago", Last: now.Add(-3*time.Hour - 12*time.Second)},
+			{Layer: "load", Kind: node.SignalLoad, Known: true, Text: "other programs use 4% of 8 CPUs (over 10s)", Percent: 4},
+			{Layer: "power", Kind: node.SignalPower, Known: true, Text: "on mains"},
+			{Layer: "memory", Kind: node.SignalMemory, Known: true, Text: "7168 MiB available", Free: 7 << 30},
+		},
+	}}
+	w.Decision = node.Decide(p, w.Signals, node.HostControl{Donate: true}, now, node.Decision{})
+	return w
+}
