@@ -61,7 +61,8 @@ type Decision struct {
 	Frozen   time.Time `json:"frozen,omitzero"` // since when guests stand still
 
 	inUse, loaded bool
-	last, stirred time.Time // of presence: the newest sign, and the first of its kind for grace
+	last, stirred time.Time // of presence: the newest sign ever seen, and the first of its kind for grace
+	layer         string    // that saw last
 }
 
 // A Reason is one thing that speaks against taking work.
@@ -91,7 +92,7 @@ const stirEnds = 10 * time.Second
 // or after Grace, guests freeze. Of all layers that answer the newest sign counts: a layer that
 // sees no input, as X11's does of a Wayland program, can never outvote one that does.
 func Decide(p HostPolicy, s Signals, c HostControl, now time.Time, prev Decision) Decision {
-	d := Decision{inUse: prev.inUse, loaded: prev.loaded, last: prev.last, stirred: prev.stirred}
+	d := Decision{inUse: prev.inUse, loaded: prev.loaded, last: prev.last, layer: prev.layer, stirred: prev.stirred}
 	say := func(weight int, by, format string, args ...any) {
 		d.Reasons = append(d.Reasons, Reason{By: by, Why: fmt.Sprintf(format, args...), Then: weights[weight], weight: weight})
 	}
@@ -116,7 +117,7 @@ func Decide(p HostPolicy, s Signals, c HostControl, now time.Time, prev Decision
 	if p.IdleOnly {
 		d.presence(p, s, now, prev, say)
 	} else {
-		d.inUse, d.last, d.stirred = false, time.Time{}, time.Time{}
+		d.inUse, d.last, d.layer, d.stirred = false, time.Time{}, "", time.Time{}
 	}
 	d.load(p, s, say)
 	if p.NetworkPerDay > 0 && c.Network >= p.NetworkPerDay {
@@ -133,7 +134,7 @@ func (d Decision) conclude(p HostPolicy, s Signals, now time.Time, prev Decision
 	if len(d.Reasons) == 0 {
 		d.Accepts, d.By, d.Why = true, "policy", "accepting work"
 		if p.IdleOnly {
-			d.By = s.newest().Layer
+			d.By = d.layer
 			d.Why = "idle for " + age(now.Sub(d.last)) + ": accepting work"
 		}
 		return d
@@ -161,11 +162,11 @@ func (d *Decision) presence(p HostPolicy, s Signals, now time.Time, prev Decisio
 		say(refuses, "presence", "a graphical session runs (%s) and no layer sees its input: run p3 inside it, or set idle_only=no", s.Graphical)
 		return
 	}
-	quiet := max(now.Sub(sig.Last), 0)
 	stir := sig.Last.After(prev.last)
-	if stir {
-		d.last = sig.Last
+	if stir || d.layer == "" || prev.last.After(now) { // or the clock was set back
+		d.last, d.layer = sig.Last, sig.Layer
 	}
+	quiet := max(now.Sub(d.last), 0) // a terminal that was closed was used all the same
 	switch {
 	case prev.last.IsZero(), prev.inUse, quiet >= p.IdleAfter: // at the first look a sign counts, however old
 		d.inUse = quiet < p.IdleAfter
@@ -190,7 +191,7 @@ func (d *Decision) presence(p HostPolicy, s Signals, now time.Time, prev Decisio
 	if quiet < p.ResumeAfter {
 		weight = freezes
 	}
-	say(weight, sig.Layer, "in use %s (%s); idle after %s without input", used, sig.Layer, shortSpan(p.IdleAfter))
+	say(weight, d.layer, "in use %s (%s); idle after %s without input", used, d.layer, shortSpan(p.IdleAfter))
 }
 
 // load is the part of Decide about what others compute. Guests that stand still do not change it,

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ var update = flag.Bool("update", false, "write what the transcripts come to")
 //
 //	policy PRESET [KEY=VALUE]...   a machine with this policy, never seen before
 //	LAYER input                    the layer sees input at this moment
+//	close LAYER                    it is not there any more
 //	graphical TEXT | load PERCENT | battery yes | free SIZE | donate no | pause D | finish yes | network SIZE
 //	from 15:04:05                  time passes until then
 //	[mon] 15:04:05                 the same, and the node decides
@@ -51,6 +53,7 @@ func TestDecideTranscripts(t *testing.T) {
 		if err := os.WriteFile(path, []byte(out.String()), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		return
 	}
 	want, got := bufio.NewScanner(strings.NewReader(string(b))), bufio.NewScanner(strings.NewReader(out.String()))
 	for n := 1; want.Scan(); n++ {
@@ -108,6 +111,8 @@ func (r *deciding) do(words []string) (string, error) {
 		r.c.Paused = r.now.Add(d)
 	case "x11", "tty":
 		r.signal(Signal{Layer: word, Kind: SignalPresence, Screen: word == "x11"}).Last = r.now
+	case "close":
+		r.s.Layers = slices.DeleteFunc(r.s.Layers, func(x Signal) bool { return x.Layer == rest })
 	case "from":
 		err = r.until(words[1:])
 	default:
