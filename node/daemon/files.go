@@ -18,6 +18,7 @@ import (
 // The data folder:
 //
 //	keys/account, keys/node   secp256k1 secrets in hex, mode 0600
+//	policy.yaml               the host policy; absent = the preset that fits the machine
 //	network                   the invite of the network we belong to; absent = the public one
 //	networks/<8 hex>/ledger   Badger: book, job journal, remembered peers
 //	blobs/                    content-addressed bytes
