@@ -225,12 +225,14 @@ func yield(pid int, foreground bool) []Protection {
 	if foreground {
 		return nil
 	}
+	autogroup := setAutogroup(pid)
 	return []Protection{
 		held("idle scheduling", eachThread(pid, func(tid int) error {
 			return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE, Nice: 19}, 0)
 		})),
 		held("nice 19", eachThread(pid, func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, 19) })),
-		held("autogroup 19", setAutogroup(pid)),
+		held("autogroup 19", autogroup),
+		held("little weight against other sessions", lowWeight(pid, autogroup)),
 	}
 }
 

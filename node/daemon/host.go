@@ -27,6 +27,9 @@ const (
 	loadEvery  = 2 * time.Second
 )
 
+// maxSummary is how much of the policy an offer tells, in bytes of ASCII.
+const maxSummary = 200
+
 // hostState is the owner's say over lending this machine, and the offer that follows from it.
 type hostState struct {
 	d   *Daemon
@@ -94,8 +97,7 @@ func (h *hostState) set(ctx context.Context, c node.HostChange) error {
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(max(k.Paused.UnixMilli(), 0)))
 	h.mu.Unlock()
-	h.decide()
-	h.d.diary.touch()
+	h.apply() // who begins to donate is looked for from now on
 	return h.d.store.Commit(ctx, ledger.Op{Key: donateKey, Value: b})
 }
 
@@ -116,9 +118,10 @@ func (h *hostState) apply() {
 	defer h.applying.Unlock()
 	h.mu.Lock()
 	p, eyes := h.rules.policy(), h.eyes
+	watch := p.NeedsSignals() && h.control.Donate
 	h.mu.Unlock()
 	before := eyes
-	switch watch := p.NeedsSignals(); {
+	switch {
 	case watch && eyes == nil:
 		eyes = idle.Watch(h.d.cfg.Idle)
 		ctx, cancel := context.WithTimeout(context.Background(), lookTime)
@@ -309,6 +312,7 @@ func (h *hostState) run(ctx context.Context) {
 		case p.Accepts:
 			h.mu.Lock()
 			summary := h.rules.policy().Summary()
+			summary = summary[:min(len(summary), maxSummary)]
 			h.mu.Unlock()
 			o := market.Offer{Capacity: p.Capacity, Price: p.Price, FreeSlots: max(0, p.Capacity.Slots-h.d.provider.Counters().Busy), Policy: summary}
 			o.Name, o.Account, o.Network = h.d.cfg.Name, h.d.book.Account(), h.d.book.Network()

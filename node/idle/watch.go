@@ -61,7 +61,6 @@ type Watcher struct {
 	at      []time.Time // of each
 	session string      // graphical, as logind tells
 	screen  string      // the same, as the file system tells
-	looked  time.Time   // for it
 }
 
 // Watch starts to look. Close ends it.
@@ -71,11 +70,31 @@ func Watch(o Options) *Watcher {
 	w := &Watcher{opt: o, cancel: cancel, news: make(chan struct{}, 1)}
 	layers := w.layers()
 	w.signals, w.at = make([]node.Signal, len(layers)), make([]time.Time, len(layers))
+	w.screen = graphical(o)
 	for i, l := range layers {
 		w.signals[i] = node.Signal{Layer: l.name(), Kind: l.kind(), Text: "not asked yet"}
 		w.wg.Go(func() { w.watch(ctx, i, l) })
 	}
+	w.wg.Go(func() { w.screens(ctx) })
 	return w
+}
+
+// screens looks again and again whether a graphical session has begun, apart from the layers, as it
+// may have to wait for a display server.
+func (w *Watcher) screens(ctx context.Context) {
+	tick := time.NewTicker(stale)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		screen := graphical(w.opt)
+		w.mu.Lock()
+		w.screen = screen
+		w.mu.Unlock()
+	}
 }
 
 func (w *Watcher) layers() []layer {
@@ -132,9 +151,6 @@ func (w *Watcher) Signals(now time.Time) node.Signals {
 		}
 	}
 	if s.Graphical == "" {
-		if now.Sub(w.looked) >= stale {
-			w.screen, w.looked = graphical(w.opt), now
-		}
 		s.Graphical = w.screen
 	}
 	return s
