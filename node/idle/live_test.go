@@ -351,7 +351,7 @@ func TestTypingOnATerminalIsSeen(t *testing.T) {
 	if _, err := slave.Read(make([]byte, 64)); err != nil {
 		t.Fatal(err)
 	}
-	s, err := ask(t, &ttys{Options{Getenv: env()}})
+	s, err := ask(t, &ttys{opt: Options{Getenv: env()}})
 	if err != nil || s.Last.Before(before.Add(-9*time.Second)) || !strings.Contains(s.Text, "typed on") {
 		t.Errorf("%+v %v", s, err)
 	}

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Root   string              // of /proc, /sys, /dev and /tmp; "" = the real ones
 	Getenv func(string) string // os.Getenv
-	Every  time.Duration       // between two looks of a layer; 300 ms, so that a return is seen in time
+	Every  time.Duration       // between two looks for the owner's hands; 300 ms, so that a return is seen in time
 }
 
 func (o Options) defaults() Options {
@@ -46,7 +46,7 @@ type layer interface {
 // patience is how long a layer may take to answer, and stale how old an answer may get.
 const (
 	patience = 2 * time.Second
-	stale    = 5 * time.Second
+	stale    = 8 * time.Second
 )
 
 // A Watcher keeps the newest answer of every layer.
@@ -115,14 +115,19 @@ func (w *Watcher) News() <-chan struct{} { return w.news }
 
 func (w *Watcher) watch(ctx context.Context, i int, l layer) {
 	defer l.close()
-	tick := time.NewTicker(w.opt.Every)
-	defer tick.Stop()
+	timer := time.NewTimer(w.opt.Every)
+	defer timer.Stop()
 	for {
 		s := node.Signal{Layer: l.name(), Kind: l.kind(), Known: true}
 		look, cancel := context.WithTimeout(ctx, patience)
 		err := l.look(look, &s)
 		cancel()
+		every := w.opt.Every // only hands are quick
+		if l.kind() != node.SignalPresence {
+			every *= 3
+		}
 		if err != nil {
+			every = 10 * w.opt.Every // it may come
 			s = node.Signal{Layer: l.name(), Kind: l.kind(), Text: err.Error()}
 		}
 		w.mu.Lock()
@@ -132,10 +137,11 @@ func (w *Watcher) watch(ctx context.Context, i int, l layer) {
 		case w.news <- struct{}{}:
 		default:
 		}
+		timer.Reset(every)
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-timer.C:
 		}
 	}
 }
