@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/adrg/xdg"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -101,12 +102,12 @@ func (c *Config) defaults() error {
 // What a policy lends that does not say how much.
 func defaultSlots() int { return max(1, runtime.NumCPU()-1) }
 
-func defaultMemory() int64 {
+var defaultMemory = sync.OnceValue(func() int64 {
 	if m, err := mem.VirtualMemory(); err == nil {
 		return int64(m.Total / 2)
 	}
 	return 1 << 30
-}
+})
 
 const defaultDisk = 10 << 30
 
