@@ -558,7 +558,7 @@ func parseRule(s string) (r Rule, err error) {
 		id, err = peer.Decode(value)
 		r.Value = id.String()
 	default:
-		err = fmt.Errorf("begins with none of program:, account:, peer:")
+		err = fmt.Errorf("none of program:, account: and peer: is in front")
 	}
 	if err != nil {
 		return r, fmt.Errorf("%q: %w", s, err)

@@ -72,7 +72,7 @@ func (m *model) donation() string {
 		return warn.of("paused " + span(host.PausedUntil.Sub(m.now)))
 	case host.Finishing:
 		return warn.of("finishing")
-	case host.Frozen:
+	case host.Frozen && host.Busy > 0:
 		return warn.of("guests stand still")
 	default:
 		return good.of(fmt.Sprintf("donating %d", host.Capacity.Slots)) + " slots"

@@ -286,6 +286,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	env.Moved = d.host.moved
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
+	d.closing(d.host.close)
 	d.host.apply()
 	if err := d.requester.Resume(); err != nil {
 		return err

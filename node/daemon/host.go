@@ -138,12 +138,29 @@ func (h *hostState) apply() {
 	}
 	capacity := h.capacity(p)
 	h.d.blobs.SetQuota(capacity.Disk)
-	if lender, ok := h.d.engine.(interface{ Lend(memory int64, share int) }); ok {
-		lender.Lend(capacity.Memory, slotShare(p, capacity.Slots))
-	}
+	h.lend(capacity.Memory, slotShare(p, capacity.Slots))
 	h.decide()
 	h.d.provider.Kick()
 	h.d.diary.touch()
+}
+
+// lend tells the engine what units may have.
+func (h *hostState) lend(memory int64, share int) {
+	if e, ok := h.d.engine.(interface{ Lend(memory int64, share int) }); ok {
+		e.Lend(memory, share)
+	}
+}
+
+// close ends what looks at the machine.
+func (h *hostState) close() error {
+	h.mu.Lock()
+	eyes := h.eyes
+	h.eyes = nil
+	h.mu.Unlock()
+	if eyes != nil {
+		eyes.Close()
+	}
+	return nil
 }
 
 // slotShare is how much of a CPU one slot may have, in percent, so that all together keep within
@@ -205,23 +222,25 @@ func (h *hostState) decide() {
 		return
 	}
 	h.d.provider.Kick()
-	if does := doing(before, after); does != "" && c.Donate {
-		h.d.emit("info", "host", does+": "+after.Why)
+	if does := doing(before, after, h.d.provider.Counters().Busy > 0); does != "" && c.Donate {
+		h.d.emit("info", "host", does)
 	}
 	h.d.diary.touch()
 }
 
-// doing is what a change of mind means for guests, "" when it is only about new ones.
-func doing(before, after node.Decision) string {
+// doing is what a change of mind means, for guests if there are any, "" for nothing.
+func doing(before, after node.Decision, guests bool) string {
 	switch {
-	case after.HandBack && !before.HandBack:
-		return "guests are given up"
-	case after.Freeze && !before.Freeze:
-		return "guests stand still"
-	case before.Freeze && !after.Freeze:
-		return "guests may go on"
+	case guests && after.HandBack && !before.HandBack:
+		return "guests are given up: " + after.Why
+	case guests && after.Freeze && !before.Freeze:
+		return "guests stand still: " + after.Why
+	case guests && before.Freeze && !after.Freeze:
+		return "guests go on"
 	case before.Accepts && !after.Accepts:
-		return "nothing new is taken"
+		return "no work is taken: " + after.Why
+	case after.Accepts && !before.Accepts:
+		return after.Why
 	}
 	return ""
 }
@@ -259,15 +278,6 @@ func (h *hostState) price(p node.HostPolicy) ledger.Price {
 
 // watch decides again whenever a signal, the clock or the policy's file may have changed something.
 func (h *hostState) watch(ctx context.Context) {
-	defer func() {
-		h.mu.Lock()
-		eyes := h.eyes
-		h.eyes = nil
-		h.mu.Unlock()
-		if eyes != nil {
-			eyes.Close()
-		}
-	}()
 	tick := time.NewTicker(offerEvery)
 	defer tick.Stop()
 	for {
@@ -347,10 +357,12 @@ func (h *hostState) run(ctx context.Context) {
 func (h *hostState) measure(ctx context.Context) {
 	h.mu.Lock()
 	need := h.control.Donate && h.speed == 0 && h.broken == ""
+	memory := h.capacity(h.rules.policy()).Memory
 	h.mu.Unlock()
 	if !need {
 		return
 	}
+	h.lend(memory, 100) // a share is taken off the figure
 	speed, err := wasm.MeasureSpeed(ctx, h.d.engine)
 	h.mu.Lock()
 	if h.speed = speed; err != nil && ctx.Err() == nil {
@@ -358,8 +370,7 @@ func (h *hostState) measure(ctx context.Context) {
 		h.d.emit("error", "host", h.broken)
 	}
 	h.mu.Unlock()
-	h.decide()
-	h.d.diary.touch()
+	h.apply()
 }
 
 func (h *hostState) load() {

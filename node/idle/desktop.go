@@ -51,7 +51,7 @@ func (v *saver) look(ctx context.Context, s *node.Signal) error {
 		return err
 	}
 	if v.unit == 0 {
-		grown, asked := time.Now().Sub(v.at), v.at
+		grown, asked := time.Since(v.at), v.at
 		switch {
 		case asked.IsZero() || n < v.first:
 			v.first, v.at = n, time.Now()

@@ -71,15 +71,15 @@ func (x *x11) open() error {
 		display = localDisplay(x.opt)
 	}
 	if display == "" {
-		return errors.New("no X display")
+		return errors.New("no display of X11")
 	}
 	conn, err := xgb.NewConnDisplay(display)
 	if err != nil {
-		return fmt.Errorf("X display %s: %w", display, err)
+		return fmt.Errorf("display %s: %w", display, err)
 	}
 	if err := screensaver.Init(conn); err != nil {
 		conn.Close()
-		return fmt.Errorf("X display %s has no idle time: %w", display, err)
+		return fmt.Errorf("display %s has no idle time: %w", display, err)
 	}
 	x.conn, x.root = conn, xproto.Drawable(xproto.Setup(conn).DefaultScreen(conn).Root)
 	return nil
