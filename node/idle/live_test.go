@@ -299,10 +299,15 @@ func TestX11SeesInput(t *testing.T) {
 	if s, err := ask(t, x); err != nil || s.Last.Before(before.Add(-100*time.Millisecond)) {
 		t.Errorf("the key was not seen: last input %s, it was pressed at %s (%v)", s.Last, before, err)
 	}
-	wayland := newX11(Options{Getenv: env("DISPLAY", display, "WAYLAND_DISPLAY", "wayland-0")})
-	defer wayland.close()
-	if s, err := ask(t, wayland); err != nil || s.Screen {
-		t.Errorf("under Wayland X11 claims to see all: %+v %v", s, err)
+	for name, getenv := range map[string]func(string) string{
+		"inside the session":  env("DISPLAY", display, "WAYLAND_DISPLAY", "wayland-0"),
+		"outside the session": env("DISPLAY", display, "XDG_RUNTIME_DIR", filepath.Join(listening(t, "run/wayland-0"), "run")),
+	} {
+		under := newX11(Options{Getenv: getenv})
+		if s, err := ask(t, under); err != nil || s.Screen {
+			t.Errorf("%s, under Wayland X11 claims to see all: %+v %v", name, s, err)
+		}
+		under.close()
 	}
 }
 

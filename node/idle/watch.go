@@ -152,7 +152,11 @@ func (w *Watcher) Signals(now time.Time) node.Signals {
 	defer w.mu.Unlock()
 	s := node.Signals{Graphical: w.session, Layers: slices.Clone(w.signals)}
 	for i, at := range w.at {
-		if x := &s.Layers[i]; !at.IsZero() && now.Sub(at) > stale {
+		x := &s.Layers[i]
+		if x.Layer == "x11" && strings.HasSuffix(w.session, "wayland") { // of another user, for example
+			x.Screen = false
+		}
+		if !at.IsZero() && now.Sub(at) > stale {
 			*x = node.Signal{Layer: x.Layer, Kind: x.Kind, Text: "has not answered for " + now.Sub(at).Truncate(time.Second).String()}
 		}
 	}
@@ -203,7 +207,7 @@ func Preset(o Options) (name, why string) {
 
 // graphical is what shows that somebody may work on a screen of this machine, "" for nothing.
 func graphical(o Options) string {
-	if d := o.Getenv("WAYLAND_DISPLAY"); d != "" {
+	if d := wayland(o); d != "" {
 		return "Wayland display " + d
 	}
 	if d := o.Getenv("DISPLAY"); strings.HasPrefix(d, ":") { // others are forwarded from elsewhere
@@ -212,10 +216,18 @@ func graphical(o Options) string {
 	if d := localDisplay(o); d != "" {
 		return "X display " + d
 	}
+	return ""
+}
+
+// wayland is a Wayland display of this user, also for who is not inside its session, "" for none.
+func wayland(o Options) string {
+	if d := o.Getenv("WAYLAND_DISPLAY"); d != "" {
+		return d
+	}
 	found, _ := filepath.Glob(filepath.Join(runtimeDir(o), "wayland-?"))
 	for _, f := range found {
 		if listens(f) {
-			return "Wayland display " + filepath.Base(f)
+			return filepath.Base(f)
 		}
 	}
 	return ""

@@ -56,7 +56,7 @@ func (x *x11) look(ctx context.Context, s *node.Signal) error {
 			x.close()
 			return fmt.Errorf("the X server has gone: %w", errors.Join(a.err))
 		}
-		s.Screen = x.opt.Getenv("WAYLAND_DISPLAY") == ""
+		s.Screen = wayland(x.opt) == ""
 		since(s, time.Duration(a.r.MsSinceUserInput)*time.Millisecond)
 		return nil
 	case <-ctx.Done():
