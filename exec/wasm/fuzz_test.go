@@ -62,7 +62,7 @@ func FuzzConversation(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := &child{cmd: dead, conn: heard{}, r: bufio.NewReader(bytes.NewReader(says)), stderr: &said{}, exited: exited}
+		c := &child{cmd: dead, conn: heard{}, r: bufio.NewReader(bytes.NewReader(says)), stderr: &said{}, exited: exited, freezer: newFreezer()}
 		res, err := c.run(context.Background(), u)
 		if err != nil {
 			if !c.broken && !errors.Is(err, errReload) && !strings.Contains(string(says), err.Error()) {
