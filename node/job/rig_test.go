@@ -243,7 +243,15 @@ func (s shelf) Put(r io.Reader, owner string) (exec.File, error) {
 	}
 	f := exec.File{Hash: sha256.Sum256(b), Size: int64(len(b))}
 	s.Pin(f.Hash, owner)
-	return f, os.WriteFile(s.path(f.Hash), b, 0o600)
+	if s.Has(f.Hash) {
+		return f, nil
+	}
+	tmp, err := os.CreateTemp(s.dir, "new-") // whoever reads it meanwhile sees nothing or all
+	if err != nil {
+		return f, err
+	}
+	_, err = tmp.Write(b)
+	return f, errors.Join(err, tmp.Close(), os.Rename(tmp.Name(), s.path(f.Hash)))
 }
 
 func (s shelf) Receive(f exec.File, owner string, r io.Reader) error {
