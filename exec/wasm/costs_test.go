@@ -43,10 +43,11 @@ that counts by another table declines the job:
 
 Each executed operator costs its price, charged before it runs; sizes come on top. When an operator traps, the rest of its straight line of code is charged too.
 A host call costs %d, and 1 for each %d bytes moved or looked at in a path, and %d for each directory entry, subscription or argument.
+To start a run costs %d.
 
 | fuel | operators |
 |---|---|
-`, meter.PassVersion, CostTable(), costHostCall, costHostBytes, costHostEntry)
+`, meter.PassVersion, CostTable(), costHostCall, costHostBytes, costHostEntry, costStart)
 	type price struct {
 		fuel uint64
 		note string

@@ -325,3 +325,12 @@ func TestLimitsOfASpecAreChecked(t *testing.T) {
 		}
 	})
 }
+
+// TestNoRunIsFree: a program that executes next to nothing still takes an instance.
+func TestNoRunIsFree(t *testing.T) {
+	both(t, func(t *testing.T, e exec.Engine) {
+		if res := run(t, e, spec(t, "noop.wasm")); !res.OK() || res.Fuel < costStart {
+			t.Errorf("%s, fuel %d, a start costs %d", res.Status, res.Fuel, costStart)
+		}
+	})
+}

@@ -41,6 +41,10 @@ const (
 	costHostCall  = 256 // every call
 	costHostBytes = 4   // bytes moved, or looked at in a path, per unit of fuel
 	costHostEntry = 32  // every directory entry, subscription or argument
+
+	// costStart is the least a run costs, about what making an instance takes: work that is asked
+	// for is never free.
+	costStart = 100_000
 )
 
 // slice is the fuel handed to a guest at a time: about 1 to 5 ms. Between slices the deadline
@@ -85,12 +89,13 @@ func guestOf(ctx context.Context) *guest { return ctx.Value(guestKey{}).(*guest)
 // the file, not before.
 func newGuest(ctx context.Context, spec exec.Spec, in, data map[string]*hostFile, stdin io.Reader) (*guest, error) {
 	g := &guest{
-		ctx:   ctx,
-		due:   time.Now().Add(time.Duration(spec.Limits.WallMs) * time.Millisecond),
-		limit: uint64(spec.Limits.Fuel),
-		stdin: stdin,
-		out:   &sink{},
-		err:   &sink{},
+		ctx:     ctx,
+		due:     time.Now().Add(time.Duration(spec.Limits.WallMs) * time.Millisecond),
+		limit:   uint64(spec.Limits.Fuel),
+		granted: min(costStart, uint64(spec.Limits.Fuel)),
+		stdin:   stdin,
+		out:     &sink{},
+		err:     &sink{},
 	}
 	g.deadline = g.due
 	g.quota.limit = spec.Limits.Output
