@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/personal-power-plant/p3/exec/wasm"
+	"github.com/personal-power-plant/p3/ledger/badgerstore"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/daemon"
 )
@@ -78,7 +79,10 @@ func (a *app) checkData(context.Context) []finding {
 	out := []finding{f}
 	if u, err := disk.Usage(dir); err == nil {
 		d := finding{Name: "disk space", State: "ok", Detail: showSize(int64(u.Free)) + " free"}
-		if u.Free < 1<<30 {
+		switch {
+		case u.Free < badgerstore.MinFree:
+			d.State, d.Hint = "bad", fmt.Sprintf("the ledger signs nothing with less than %s: free some", showSize(badgerstore.MinFree))
+		case u.Free < 1<<30:
 			d.State, d.Hint = "warn", "the ledger needs little, programs and data of jobs more: free some, or lower --disk"
 		}
 		out = append(out, d)

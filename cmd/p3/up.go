@@ -15,6 +15,7 @@ import (
 
 	"github.com/adrg/xdg"
 	"github.com/lmittmann/tint"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/spf13/cobra"
 
 	"github.com/personal-power-plant/p3/ledger"
@@ -105,6 +106,11 @@ func (o upOptions) config(a *app) (daemon.Config, error) {
 	if o.preset != "" {
 		if _, err := (node.HostPolicy{}).ApplyPreset(o.preset); err != nil {
 			return cfg, err
+		}
+	}
+	for _, addr := range o.listen {
+		if _, err := ma.NewMultiaddr(addr); err != nil && addr != "" {
+			return cfg, usage("--listen %q: write an address such as /ip4/0.0.0.0/tcp/4001 or /ip4/0.0.0.0/udp/4001/quic-v1", addr)
 		}
 	}
 	if o.slots < 0 {

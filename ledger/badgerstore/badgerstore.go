@@ -96,14 +96,14 @@ func open(dir string) (*Store, error) {
 }
 
 func openLocked(dir string, lock *flock.Flock) (*Store, error) {
-	if err := room(dir, minFree); err != nil {
+	if err := room(dir, MinFree); err != nil {
 		return nil, err
 	}
 	db, err := badger.Open(options(dir))
 	if err != nil {
 		return nil, fmt.Errorf("%w: if the disk is sound, restore the folder from a backup", err)
 	}
-	s := &Store{dir: dir, minFree: minFree, db: db, lock: lock, queue: make(chan *commit), quit: make(chan struct{})}
+	s := &Store{dir: dir, minFree: MinFree, db: db, lock: lock, queue: make(chan *commit), quit: make(chan struct{})}
 	if err := s.checkFormat(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
