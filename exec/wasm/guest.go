@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // What ends a guest from within a host call: panicked with, recovered by the engine and
@@ -71,8 +70,15 @@ type guest struct {
 
 	limit   uint64 // fuel
 	granted uint64 // fuel handed out so far
-	global  api.MutableGlobal
+	global  counter
 	fault   error // this host failed; looked at when the guest has ended
+}
+
+// A counter is where an engine keeps what is left of a guest's slice of fuel, as the bits of an
+// int64. An api.MutableGlobal is one.
+type counter interface {
+	Get() uint64
+	Set(uint64)
 }
 
 // A sink keeps or passes on what the guest writes to stdout or stderr.

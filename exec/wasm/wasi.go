@@ -95,12 +95,19 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 		call := f.call
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
 			g := guestOf(ctx)
-			g.enter(mod)
-			stack[0] = uint64(call(g, memory{mod.Memory()}, stack))
+			g.meet(mod)
+			g.enter(g.global)
+			m := memory{}
+			if mem := mod.Memory(); mem != nil {
+				m.linear = mem
+			}
+			stack[0] = uint64(call(g, m, stack))
 		}), valueTypes(f.params), valueTypes("i")).WithName(f.name).Export(f.name)
 	}
 	b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(func(ctx context.Context, mod api.Module, stack []uint64) {
-		guestOf(ctx).enter(mod)
+		g := guestOf(ctx)
+		g.meet(mod)
+		g.enter(g.global)
 		panic(sys.NewExitError(uint32(stack[0])))
 	}), valueTypes("i"), nil).WithName("proc_exit").Export("proc_exit")
 	if _, err := b.Instantiate(ctx); err != nil {
@@ -116,20 +123,31 @@ func instantiateHost(ctx context.Context, rt wazero.Runtime) error {
 	return nil
 }
 
-// enter charges for a host call.
-func (g *guest) enter(mod api.Module) {
+// meet looks up the guest's fuel, once.
+func (g *guest) meet(mod api.Module) {
 	if g.global == nil {
 		g.global = mod.ExportedGlobal(meter.FuelGlobal).(api.MutableGlobal)
 	}
+}
+
+// enter charges for a host call.
+func (g *guest) enter(fuel counter) {
+	g.global = fuel
 	g.charge(costHostCall)
 }
 
+// linear is a guest's memory as an engine lends it: Read returns n bytes at p, not a copy, or
+// false when they are not all inside. An api.Memory is one.
+type linear interface {
+	Read(p, n uint32) ([]byte, bool)
+}
+
 // memory is the guest's memory; a guest without one fails every access.
-type memory struct{ api.Memory }
+type memory struct{ linear }
 
 // at returns n bytes of guest memory, or nil. They are valid until the host call returns.
 func (m memory) at(p, n uint32) []byte {
-	if m.Memory == nil {
+	if m.linear == nil {
 		return nil
 	}
 	b, ok := m.Read(p, n)
