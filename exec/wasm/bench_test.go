@@ -22,7 +22,7 @@ func BenchmarkStartWorker(b *testing.B) {
 	s := newSpawner()
 	defer s.close()
 	for b.Loop() {
-		c, err := s.start(context.Background(), selfWorker, setup{Memory: 64 << 20}, nil)
+		c, err := s.start(context.Background(), selfWorker, setup{Memory: 64 << 20})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -26,7 +26,8 @@ import (
 // A cache keeps compiled modules on disk:
 //
 //	ROOT/key              32 random bytes, 0600
-//	ROOT/modules/ENTRY/   module.wasm (outline of the instrumented module), wazero-…/… (machine code), mac
+//	ROOT/modules/ENTRY/   module.wasm (outline of the instrumented module), wazero-…/… (machine code), mac;
+//	                      or native (a program of the second tier), mac
 //
 // An entry counts only when its HMAC-SHA-256 under the key is right: wazero itself checks no
 // more than a CRC, and machine code that somebody else wrote would run outside every sandbox
@@ -111,6 +112,14 @@ func entryName(module ledger.Digest, limit uint32) string {
 	h.Write(costs[:])
 	h.Write(binary.BigEndian.AppendUint32(nil, limit))
 	h.Write([]byte(buildID()))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// nativeEntryName is what a program of the second tier depends on: all that its module's entry
+// does, and what compiled it.
+func nativeEntryName(entry string, tools Toolchain) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "p3 native 1 %s %s", entry, tools.id())
 	return hex.EncodeToString(h.Sum(nil))
 }
 

@@ -65,6 +65,7 @@ type child struct {
 	walls  []Protection
 	loaded []loaded    // least recently used first
 	broken bool        // it must not be used again
+	native *native     // process of the second tier that it speaks with, or nil
 	idle   *time.Timer // ends it when it fires
 
 	memory  int64    // that its guest may have
@@ -112,6 +113,7 @@ func (c *child) end() {
 		c.broken = true
 		c.kill()
 		c.conn.Close()
+		c.native.end()
 	})
 	<-c.exited
 }
@@ -157,6 +159,13 @@ func (c *child) frame() (fromWorker, error) {
 
 // answer opens a file of the unit and sends it.
 func (c *child) answer(number int, paths []string) error {
+	if f := c.native.file(number); f != nil {
+		b, err := encodeFrame(toWorker{File: &fileMsg{}}, maxToWorker)
+		if err != nil {
+			return err
+		}
+		return sendFile(c.conn, b, f)
+	}
 	if number < 0 || number >= len(paths) || paths[number] == "" {
 		return fmt.Errorf("the worker asked for file %d of %d", number, len(paths))
 	}
@@ -179,8 +188,8 @@ func (c *child) answer(number int, paths []string) error {
 	return sendFile(c.conn, b, f)
 }
 
-// run has the worker run a unit.
-func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
+// run has the worker run a unit, itself or through its native process.
+func (c *child) run(ctx context.Context, u *unit, native bool) (res exec.Result, err error) {
 	in, err := newReceipt(u.spec)
 	if err != nil {
 		return res, err
@@ -190,14 +199,21 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 	// A worker ends a unit at its deadline by itself, between two slices of fuel. One that cannot,
 	// because one operator takes long or because it was taken over, is killed soon after.
 	wall := time.Duration(u.spec.Limits.WallMs)*time.Millisecond + deadlineGrace
-	if !c.has(u.task.Entry) {
+	if native || !c.has(u.task.Entry) {
 		wall += loadTime
 	}
 	deadline := c.freezer.after(wall, c.kill)
 	stop := c.watch(ctx, deadline)
-	d, err := c.converse(u, in, deadline, since)
+	d, err := c.converse(u, in, deadline, since, native)
 	late := stop()
 	frozen := c.freezer.stood() > since
+	if native && (err != nil || d.Lost) {
+		if err == nil && d.Native {
+			d.Fault += c.native.epitaph()
+		}
+		c.native.end()
+		c.native = nil
+	}
 	switch {
 	case err == nil && d.Status == exec.Deadline && frozen:
 		return res, fmt.Errorf("its wall time ran out: %w", exec.ErrFrozen)
@@ -206,6 +222,8 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 	case err == nil && d.Fault != "" && d.Reload:
 		c.loaded = slices.DeleteFunc(c.loaded, func(l loaded) bool { return l.entry == u.task.Entry })
 		return res, fmt.Errorf("%w: %s", errReload, d.Fault)
+	case err == nil && d.Fault != "" && d.Native:
+		return res, &nativeFault{errors.New(d.Fault)}
 	case err == nil && d.Fault != "":
 		return res, errors.New(d.Fault)
 	case err == nil:
@@ -227,10 +245,14 @@ func (c *child) run(ctx context.Context, u *unit) (res exec.Result, err error) {
 // converse sends the task and takes what comes back until it is done. It moves the deadline on:
 // the unit's time begins when its program is loaded and ends with its first output, which then
 // has a time of its own to arrive. since is for how long the worker had stood still before.
-func (c *child) converse(u *unit, in *receipt, deadline *stopwatch, since time.Duration) (*done, error) {
+func (c *child) converse(u *unit, in *receipt, deadline *stopwatch, since time.Duration, native bool) (*done, error) {
 	t := u.task
-	known := c.has(t.Entry)
-	t.Drop = c.admit(t.Entry, u.size)
+	known := native || c.has(t.Entry)
+	if native {
+		t.Native = c.native.id
+	} else {
+		t.Drop = c.admit(t.Entry, u.size)
+	}
 	if err := writeFrame(c.conn, toWorker{Task: &t}, maxToWorker); err != nil {
 		if _, read := c.frame(); read != nil { // what it left behind says more
 			err = read

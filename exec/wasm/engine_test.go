@@ -108,16 +108,19 @@ func TestFoldersAreListedSorted(t *testing.T) {
 	})
 }
 
-// TestEachEndHasItsOwnStatus is the hostile corpus: every way to end, by name.
-func TestEachEndHasItsOwnStatus(t *testing.T) {
-	type test struct {
-		name    string
-		change  func(s *exec.Spec)
-		status  exec.Status
-		exit    uint32
-		message string
-	}
-	tests := []test{
+// An end is a program of the hostile corpus and how it ends.
+type end struct {
+	name    string
+	change  func(s *exec.Spec)
+	status  exec.Status
+	exit    uint32
+	message string
+}
+
+// ends is the hostile corpus: every way to end, by name. t is for temporary files.
+func ends(t *testing.T) []end {
+	t.Setenv("TMPDIR", t.TempDir()) // for bytesOf
+	return []end{
 		{"exit", asks("exit", "7"), exec.Exited, 7, ""},
 		{"trap", asks("trap"), exec.Trap, 0, "unreachable"},
 		{"loop", asks("loop"), exec.OutOfFuel, 0, "out of fuel"},
@@ -143,7 +146,10 @@ func TestEachEndHasItsOwnStatus(t *testing.T) {
 		{"data out of bounds", bytesOf("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x05\x03\x01\x00\x01" +
 			"\x07\x0a\x01\x06_start\x00\x00\x0a\x04\x01\x02\x00\x0b\x0b\x0a\x01\x00\x41\xff\xff\x3f\x0b\x02hi"), exec.Trap, 0, ""},
 	}
-	t.Setenv("TMPDIR", t.TempDir()) // for bytesOf
+}
+
+func TestEachEndHasItsOwnStatus(t *testing.T) {
+	tests := ends(t)
 	both(t, func(t *testing.T, e exec.Engine) {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {

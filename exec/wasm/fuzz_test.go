@@ -63,7 +63,7 @@ func FuzzConversation(f *testing.F) {
 			t.Fatal(err)
 		}
 		c := &child{cmd: dead, conn: heard{}, r: bufio.NewReader(bytes.NewReader(says)), stderr: &said{}, exited: exited, freezer: newFreezer()}
-		res, err := c.run(context.Background(), u)
+		res, err := c.run(context.Background(), u, false)
 		if err != nil {
 			if !c.broken && !errors.Is(err, errReload) && !strings.Contains(string(says), err.Error()) {
 				t.Errorf("%v, and the worker is kept", err)
@@ -230,7 +230,8 @@ func (g *guest) play(t *testing.T, mod api.Module, calls []byte) (end string) {
 				stack[i], calls = argument(calls[0], h.params[i]), calls[1:]
 			}
 		}
-		g.enter(mod)
+		g.meet(mod)
+		g.enter(g.global)
 		if left := int64(g.global.Get()); left < 0 { // what the guest does at its next loop or call
 			g.global.Set(uint64(g.refuel(left)))
 		}

@@ -46,9 +46,12 @@ const (
 	costStart = 100_000
 )
 
-// slice is the fuel handed to a guest at a time: about 1 to 5 ms. Between slices the deadline
-// and cancellation are looked at and other goroutines run.
-const slice = 10_000_000
+// Fuel handed to a guest at a time. Between slices the deadline and cancellation are looked at
+// and other goroutines run; totals do not depend on them.
+const (
+	slice       = 10_000_000 // about 1 to 5 ms
+	nativeSlice = 1 << 30    // a native process can be stopped at any time
+)
 
 // guest is one run: what its host calls work on. Only the guest's goroutine uses it.
 type guest struct {
@@ -69,6 +72,7 @@ type guest struct {
 	slept     uint64 // ns the clock was moved on by sleeping
 
 	limit   uint64 // fuel
+	slice   uint64 // fuel handed out at a time
 	granted uint64 // fuel handed out so far
 	global  counter
 	fault   error // this host failed; looked at when the guest has ended
@@ -98,6 +102,7 @@ func newGuest(ctx context.Context, spec exec.Spec, in, data map[string]*hostFile
 		ctx:     ctx,
 		due:     time.Now().Add(time.Duration(spec.Limits.WallMs) * time.Millisecond),
 		limit:   uint64(spec.Limits.Fuel),
+		slice:   slice,
 		granted: min(costStart, uint64(spec.Limits.Fuel)),
 		stdin:   stdin,
 		out:     &sink{},
@@ -130,7 +135,7 @@ func (g *guest) used(left int64) uint64 { return g.granted - uint64(left) }
 func (g *guest) refuel(left int64) int64 {
 	runtime.Gosched() // guest code cannot be preempted
 	g.check()
-	want := uint64(slice)
+	want := g.slice
 	if left < 0 {
 		want += uint64(-left)
 	}

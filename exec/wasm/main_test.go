@@ -47,8 +47,16 @@ func TestMain(m *testing.M) {
 			os.Exit(3)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		for _, dir := range testFolders {
+			os.RemoveAll(dir)
+		}
+		os.Exit(code)
+	}))
 }
+
+// testFolders are removed at the end.
+var testFolders []string
 
 // unhex is what an argument says: frames have zeros, which arguments cannot have.
 func unhex(s string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,13 @@ type PoolOptions struct {
 	Foreground bool
 	// Bare starts workers that are not shut in. Only for machines where nothing else works.
 	Bare bool
+	// Native lets programs that run long or often be compiled by this host's C compiler, in the
+	// background: see Pool.
+	Native bool
+	// NativeAfter is how long a program must have run before it is compiled so; 0 means 10 seconds.
+	NativeAfter time.Duration
+	// Log hears when programs move to the second tier and why they do not; nil means nobody.
+	Log *slog.Logger
 }
 
 const (
@@ -60,6 +68,11 @@ const (
 
 // Pool is the engine of a node: every unit runs in a worker process, one a slot, reused. What
 // a guest does to its worker costs that unit at most.
+//
+// With PoolOptions.Native it has a second tier: a program that has used enough time is compiled
+// with wasm2c and a C compiler, in a throwaway sandbox beside the units, and later units of it
+// run in a native process that asks its worker for every import. Results and fuel are the same.
+// No unit ever waits for the compiler, and a program that it fails on stays where it is.
 type Pool struct {
 	opt   PoolOptions
 	cache *cache
@@ -68,6 +81,7 @@ type Pool struct {
 	spawn *spawner
 	// compileCPU is the constant of that name; tests have less time.
 	compileCPU time.Duration
+	tier       *tier // nil without a second tier
 
 	ctx  context.Context // ends with Close
 	stop context.CancelCauseFunc
@@ -90,6 +104,12 @@ func NewPool(opt PoolOptions) (*Pool, error) {
 	}
 	if opt.Memory <= 0 || opt.Memory > exec.MaxMemory {
 		opt.Memory = exec.MaxMemory
+	}
+	if opt.NativeAfter <= 0 {
+		opt.NativeAfter = 10 * time.Second
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	if opt.Idle <= 0 {
 		opt.Idle = 2 * time.Minute
@@ -117,6 +137,9 @@ func NewPool(opt PoolOptions) (*Pool, error) {
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	p.spawn = newSpawner()
+	if opt.Native {
+		p.tier = newTier(p)
+	}
 	return p, nil
 }
 
@@ -148,13 +171,9 @@ func (p *Pool) Close() error {
 
 // Run implements exec.Engine. With more runs than slots it waits for one.
 func (p *Pool) Run(ctx context.Context, spec exec.Spec) (exec.Result, error) {
-	p.mu.Lock()
-	if p.gone {
-		p.mu.Unlock()
+	if !p.join() {
 		return exec.Result{}, errClosed
 	}
-	p.running.Add(1)
-	p.mu.Unlock()
 	defer p.running.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -189,10 +208,33 @@ func (p *Pool) Run(ctx context.Context, spec exec.Spec) (exec.Result, error) {
 	return res, err
 }
 
+// join makes Close wait for something that runs, unless it has begun.
+func (p *Pool) join() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return false
+	}
+	p.running.Add(1)
+	return true
+}
+
 // try runs a unit on an idle worker, or on a new one.
 func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
-	c := p.take(u.task.Entry)
-	if c == nil || !c.has(u.task.Entry) {
+	n := p.tier.ready(u)
+	c := p.take(u.task.Entry, n.name())
+	if n != nil {
+		var err error
+		if c, err = p.attach(ctx, c, n); err != nil {
+			if ctx.Err() != nil {
+				p.give(c)
+				return exec.Result{}, context.Cause(ctx)
+			}
+			p.tier.failed(u, err)
+			n = nil
+		}
+	}
+	if n == nil && (c == nil || !c.has(u.task.Entry)) {
 		if err := p.prepare(ctx, u); err != nil {
 			p.give(c)
 			return exec.Result{}, err
@@ -201,11 +243,13 @@ func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 	if c == nil || u.spec.Stdio != nil {
 		p.give(c)
 		var err error
-		if c, err = p.start(ctx, setup{Modules: p.cache.modules(), Memory: p.lent()}, u.spec.Stdio); err != nil {
+		if c, err = p.start(ctx, p.workerSetup(), u.spec.Stdio); err != nil {
 			return exec.Result{}, err
 		}
 	}
-	res, err := c.run(ctx, u)
+	ran := p.tier.runs(u)
+	res, err := c.run(ctx, u, n != nil)
+	ran(n, res, err)
 	if c.broken || u.spec.Stdio != nil {
 		c.end()
 	} else {
@@ -213,6 +257,8 @@ func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 	}
 	return res, err
 }
+
+func (p *Pool) workerSetup() setup { return setup{Modules: p.cache.modules(), Memory: p.lent()} }
 
 // errTooLong is a program that this machine gave up compiling.
 var errTooLong = fmt.Errorf("compiling took longer than %s of CPU time, or %s: make the program smaller", compileCPU, compileTime)
@@ -251,8 +297,9 @@ func (p *Pool) prepare(ctx context.Context, u *unit) error {
 	return err
 }
 
-// take removes a worker from the idle ones: the last that has the program loaded, or the last.
-func (p *Pool) take(entry string) *child {
+// take removes a worker from the idle ones: the last that has the program's native process, when
+// there is one, or has the program loaded, or the last.
+func (p *Pool) take(entry, native string) *child {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.idle) == 0 {
@@ -260,7 +307,7 @@ func (p *Pool) take(entry string) *child {
 	}
 	at := len(p.idle) - 1
 	for i := at; i >= 0; i-- {
-		if p.idle[i].has(entry) {
+		if c := p.idle[i]; native == "" && c.has(entry) || native != "" && c.native.name() == native {
 			at = i
 			break
 		}
@@ -306,7 +353,7 @@ func (p *Pool) retire(c *child) {
 
 // start starts a worker and waits until it has shut itself in. After failures it waits, 100 ms
 // at first and at most 10 s, so that a machine that cannot start workers is not kept busy by trying.
-func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio) (*child, error) {
+func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio, files ...*os.File) (*child, error) {
 	p.mu.Lock()
 	wait := time.Until(p.notBy)
 	p.mu.Unlock()
@@ -323,7 +370,20 @@ func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio) (*child,
 		return nil, err
 	}
 	s.Bare, s.Streams, s.Foreground = p.opt.Bare, streams != nil, p.opt.Foreground || streams != nil
-	c, err := p.spawn.start(ctx, p.opt.Argv, s, streams)
+	if streams != nil {
+		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+		if err != nil {
+			return nil, err
+		}
+		defer null.Close()
+		for _, f := range []*os.File{streams.In, streams.Out, streams.Err} {
+			if f == nil {
+				f = null
+			}
+			files = append(files, f)
+		}
+	}
+	c, err := p.spawn.start(ctx, p.opt.Argv, s, files...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {

@@ -19,7 +19,7 @@ func Probe(argv ...string) []Protection {
 	}
 	s := newSpawner()
 	defer s.close()
-	c, err := s.start(context.Background(), argv, setup{Memory: 64 << 20, Probe: true}, nil)
+	c, err := s.start(context.Background(), argv, setup{Memory: 64 << 20, Probe: true})
 	if err != nil {
 		return []Protection{held("worker process", err)}
 	}

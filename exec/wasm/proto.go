@@ -16,6 +16,9 @@ import (
 //	node → worker   setup, then per unit: task; file (answers open); stood (answers late); cancel
 //	worker → node   ready, then per unit: loaded (unless it was); open (asks for a file); late; chunk…; done
 //
+// A worker that is to become a native process starts it when its first task comes, and speaks
+// no more; one that compiles natively sends its result as a file.
+//
 // The node trusts nothing that comes back: one bad frame ends the worker.
 
 // Bounds of one frame, in bytes, by direction.
@@ -47,15 +50,18 @@ type fromWorker struct {
 
 // setup tells a new worker what it will be, before it shuts itself in.
 type setup struct {
-	Modules    string `cbor:"1,keyasint,omitempty"` // folder of verified cache entries, to read
-	Build      string `cbor:"2,keyasint,omitempty"` // or: one folder to compile into, then end
-	Memory     int64  `cbor:"3,keyasint"`           // bytes that guests may have
-	Streams    bool   `cbor:"4,keyasint,omitempty"` // stdin, stdout, stderr of the guest are open files 3, 4, 5
-	Bare       bool   `cbor:"5,keyasint,omitempty"` // do not shut in: only where nothing else works
-	Probe      bool   `cbor:"6,keyasint,omitempty"` // attack the walls, report, end
-	Foreground bool   `cbor:"8,keyasint,omitempty"` // at normal priority
-	CPU        int64  `cbor:"9,keyasint,omitempty"` // seconds of CPU time that compiling may take
-	Spaces     bool   `cbor:"7,keyasint,omitempty"` // it has namespaces of its own
+	Modules    string `cbor:"1,keyasint,omitempty"`  // folder of verified cache entries, to read
+	Build      string `cbor:"2,keyasint,omitempty"`  // or: one folder to compile into, then end
+	Memory     int64  `cbor:"3,keyasint"`            // bytes that guests may have
+	Streams    bool   `cbor:"4,keyasint,omitempty"`  // stdin, stdout, stderr of the guest are open files 3, 4, 5
+	Bare       bool   `cbor:"5,keyasint,omitempty"`  // do not shut in: only where nothing else works
+	Probe      bool   `cbor:"6,keyasint,omitempty"`  // attack the walls, report, end
+	Foreground bool   `cbor:"8,keyasint,omitempty"`  // at normal priority
+	CPU        int64  `cbor:"9,keyasint,omitempty"`  // seconds of CPU time that compiling may take, natively each process of it
+	Spaces     bool   `cbor:"7,keyasint,omitempty"`  // it has namespaces of its own
+	Native     bool   `cbor:"10,keyasint,omitempty"` // become the program in Modules; open files 3 and 4 are its socket and memory
+	Compile    bool   `cbor:"11,keyasint,omitempty"` // compile one program natively, then end
+	Nobody     bool   `cbor:"12,keyasint,omitempty"` // user 1 is there to become
 }
 
 // ready says that a worker has shut itself in.
@@ -77,12 +83,19 @@ type task struct {
 	Limits exec.Limits   `cbor:"10,keyasint"`
 	Seed   uint64        `cbor:"11,keyasint"`
 	Drop   []string      `cbor:"12,keyasint,omitempty"` // entries to forget first
+	Native uint64        `cbor:"13,keyasint,omitempty"` // native process to run it; 0 = none
 }
 
 type mount struct {
 	Name string `cbor:"1,keyasint"`
 	Size int64  `cbor:"2,keyasint"`
 }
+
+// Files of a task that are no files of the unit: the worker's ends of a native process.
+const (
+	nativeSocket = -1
+	nativeMemory = -2
+)
 
 // openMsg asks for an open file of the host by its number in the task.
 type openMsg struct {
@@ -111,6 +124,8 @@ type done struct {
 	WallMs  int64       `cbor:"5,keyasint,omitempty"`
 	Fault   string      `cbor:"6,keyasint,omitempty"` // why this host could not; the rest is void
 	Reload  bool        `cbor:"7,keyasint,omitempty"` // with Fault: the cache entry is of no use
+	Native  bool        `cbor:"8,keyasint,omitempty"` // with Fault: the native process is at fault
+	Lost    bool        `cbor:"9,keyasint,omitempty"` // the native process must be ended
 }
 
 // doneBuild ends a compilation.

@@ -33,6 +33,9 @@ func shutIn(s *setup) (walls []Protection) {
 	} else {
 		add("own root without host files", none)
 	}
+	if s.Nobody {
+		add("own user", becomeNobody())
+	}
 	add("resource limits", limitResources(s))
 	add("no new privileges", onAllThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0))
 	add("no capabilities", dropCapabilities())
@@ -73,6 +76,11 @@ func jail(s *setup) error {
 	const root = "/tmp"
 	if err := unix.Mount("p3", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=64k,mode=0755"); err != nil {
 		return fmt.Errorf("mount an empty root: %w", err)
+	}
+	if s.Compile {
+		if err := bindTools(root, s.Nobody); err != nil {
+			return err
+		}
 	}
 	if *folder != "" {
 		const inside = root + "/cache"
@@ -123,26 +131,31 @@ func limitResources(s *setup) error {
 		overhead = 1 << 30 // the worker itself, and its output
 		building = 3 << 30 // a program of 64 MiB being compiled; no guest runs then
 	)
-	type limit struct {
-		what int
-		max  uint64
+	limits := map[int]uint64{
+		unix.RLIMIT_CORE:   0,
+		unix.RLIMIT_NOFILE: 512,
+		unix.RLIMIT_DATA:   uint64(s.Memory) + overhead,
 	}
-	limits := []limit{{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, 512}}
-	if s.Build != "" {
-		limits = append(limits, limit{unix.RLIMIT_DATA, building}, limit{unix.RLIMIT_FSIZE, 1 << 30}, limit{unix.RLIMIT_CPU, uint64(s.CPU)})
-	} else {
-		limits = append(limits, limit{unix.RLIMIT_DATA, uint64(s.Memory) + overhead})
-		if !s.Streams {
-			limits = append(limits, limit{unix.RLIMIT_FSIZE, 0})
-		}
+	switch {
+	case s.Compile:
+		nativeBuildLimits(s, limits)
+	case s.Build != "":
+		limits[unix.RLIMIT_DATA] = building
+		limits[unix.RLIMIT_FSIZE] = 1 << 30
+		limits[unix.RLIMIT_CPU] = uint64(s.CPU)
+	case s.Native: // its memory is a file of fixed size, which does not count; this is for stack and tables
+		limits[unix.RLIMIT_DATA] = overhead
+		limits[unix.RLIMIT_FSIZE] = 0
+	case !s.Streams:
+		limits[unix.RLIMIT_FSIZE] = 0
 	}
-	for _, l := range limits {
+	for what, most := range limits {
 		var now unix.Rlimit
-		if err := unix.Getrlimit(l.what, &now); err != nil {
+		if err := unix.Getrlimit(what, &now); err != nil {
 			return err
 		}
-		max := min(l.max, now.Max)
-		if err := unix.Setrlimit(l.what, &unix.Rlimit{Cur: max, Max: max}); err != nil {
+		most = min(most, now.Max)
+		if err := unix.Setrlimit(what, &unix.Rlimit{Cur: most, Max: most}); err != nil {
 			return err
 		}
 	}
@@ -175,6 +188,8 @@ func restrictFiles(s *setup) error {
 	folder, readOnly := s.folder()
 	var rules []landlock.Rule
 	switch {
+	case s.Compile:
+		rules = append(rules, landlock.RODirs(toolFolders()...), landlock.RWDirs(workFolder))
 	case *folder == "":
 	case readOnly:
 		rules = append(rules, landlock.RODirs(*folder))
@@ -199,22 +214,32 @@ func filterCalls(s *setup) error {
 	if s.Build != "" {
 		names = append(names, "mkdirat", "renameat", "renameat2", "unlinkat", "fsync", "ftruncate", "fchmod", "getdents64")
 	}
-	policy := seccomp.Policy{
-		DefaultAction: seccomp.ActionErrno,
-		Syscalls: []seccomp.SyscallGroup{{
-			Action: seccomp.ActionAllow,
-			Names:  names,
-			NamesWithCondtions: []seccomp.NameWithConditions{
-				{Name: "clone", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD}}},
-				{Name: "prctl", Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: seccomp.Equal, Value: unix.PR_SET_VMA}}},
-			},
-		}},
+	only := func(name string, arg uint32, op seccomp.Operation, value uint64) seccomp.NameWithConditions {
+		return seccomp.NameWithConditions{Name: name, Conditions: seccomp.ArgumentConditions{{Argument: arg, Operation: op, Value: value}}}
+	}
+	conditions := []seccomp.NameWithConditions{only("prctl", 0, seccomp.Equal, unix.PR_SET_VMA)}
+	groups := []seccomp.SyscallGroup{{Action: seccomp.ActionAllow}}
+	switch {
+	case s.Native:
+		names = nativeCalls
+		conditions = append(conditions,
+			only("prctl", 0, seccomp.Equal, unix.PR_SET_SECCOMP), // to lock itself in further
+			only("mmap", 3, seccomp.BitsNotSet, unix.MAP_ANON),   // no memory that the limits do not count
+			only("mmap", 3, seccomp.BitsNotSet, unix.MAP_SHARED))
+	case s.Compile:
+		names = append(names, compilerCalls...)
+		conditions = append(conditions, only("clone", 0, seccomp.BitsNotSet, unix.CLONE_NEWUSER))
+		// Whoever is refused clone3 for not being there falls back to clone.
+		groups = append(groups, seccomp.SyscallGroup{Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: []string{"clone3"}})
+	default:
+		conditions = append(conditions, only("clone", 0, seccomp.BitsSet, unix.CLONE_THREAD))
 	}
 	known, err := knownCalls(names)
 	if err != nil {
 		return err
 	}
-	policy.Syscalls[0].Names = known
+	groups[0].Names, groups[0].NamesWithCondtions = known, conditions
+	policy := seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: groups}
 	return seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: policy})
 }
 

@@ -32,7 +32,7 @@ func TestWorkerCannotLeaveItsWallsWithoutNamespaces(t *testing.T) {
 	s := newSpawner()
 	defer s.close()
 	s.spaces = false
-	c, err := s.start(context.Background(), selfWorker, setup{Modules: t.TempDir(), Memory: 64 << 20, Probe: true}, nil)
+	c, err := s.start(context.Background(), selfWorker, setup{Modules: t.TempDir(), Memory: 64 << 20, Probe: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"os"
 	osexec "os/exec"
+	"syscall"
 	"time"
-
-	"github.com/personal-power-plant/p3/exec"
 )
 
 // A spawner starts worker processes, all from one goroutine: on Linux the system kills a child
@@ -43,15 +42,20 @@ func (s *spawner) close() {
 	<-s.done
 }
 
-// start starts a worker and waits for it to report. streams may be nil.
-func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *exec.Stdio) (c *child, err error) {
+// start starts a worker and waits for it to report. It gets files as its descriptors 3 and up.
+func (s *spawner) start(ctx context.Context, argv []string, set setup, files ...*os.File) (c *child, err error) {
 	started := make(chan struct{})
 	s.jobs <- func() {
 		defer close(started)
 		set.Spaces = s.spaces && !set.Bare && haveSpaces
-		c, err = launch(argv, set.Spaces, streams)
+		set.Nobody = set.Compile && set.Spaces && os.Getuid() == 0
+		c, err = launch(argv, workerAttr(set.Spaces, set.Nobody), files)
+		if err != nil && set.Nobody {
+			set.Nobody = false
+			c, err = launch(argv, workerAttr(true, false), files)
+		}
 		if err != nil && set.Spaces {
-			if c, err = launch(argv, false, streams); err == nil {
+			if c, err = launch(argv, workerAttr(false, false), files); err == nil {
 				s.spaces, set.Spaces = false, false
 			}
 		}
@@ -89,7 +93,7 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, streams *
 }
 
 // launch starts the process.
-func launch(argv []string, spaces bool, streams *exec.Stdio) (*child, error) {
+func launch(argv []string, attr *syscall.SysProcAttr, files []*os.File) (*child, error) {
 	ours, in, out, err := connect()
 	if err != nil {
 		return nil, err
@@ -99,24 +103,11 @@ func launch(argv []string, spaces bool, streams *exec.Stdio) (*child, error) {
 	c.cmd = osexec.Command(argv[0], argv[1:]...)
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = in, out, c.stderr
 	c.cmd.Env = append(workerEnv(), workerMark+"=1")
-	c.cmd.SysProcAttr = workerAttr(spaces)
+	c.cmd.SysProcAttr = attr
+	c.cmd.ExtraFiles = files
 	c.cmd.WaitDelay = time.Second
 	defer out.Close()
 	defer in.Close()
-	if streams != nil {
-		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-		if err != nil {
-			ours.Close()
-			return nil, err
-		}
-		defer null.Close()
-		for _, f := range []*os.File{streams.In, streams.Out, streams.Err} {
-			if f == nil {
-				f = null
-			}
-			c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, f)
-		}
-	}
 	if err := c.cmd.Start(); err != nil {
 		ours.Close()
 		return nil, err

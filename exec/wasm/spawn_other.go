@@ -8,4 +8,4 @@ const haveSpaces = false
 
 func keepThread() {}
 
-func workerAttr(bool) *syscall.SysProcAttr { return nil }
+func workerAttr(bool, bool) *syscall.SysProcAttr { return nil }

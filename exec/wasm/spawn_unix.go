@@ -9,4 +9,4 @@ const haveSpaces = false
 func keepThread() {}
 
 // workerAttr gives a worker its own session, out of reach of the terminal's signals.
-func workerAttr(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+func workerAttr(bool, bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

@@ -51,6 +51,8 @@ type worker struct {
 	stood    chan int64          // answers to frozen, one at a time
 	programs map[string]*program // loaded; the node says what to drop
 	streams  *exec.Stdio
+	native   *nativeLink // the process that runs tasks of the second tier, or nil
+	walls    []Protection
 }
 
 func (c *worker) send(f fromWorker) error { return writeFrame(c.w, f, maxFromWorker) }
@@ -67,15 +69,17 @@ func (c *worker) serve() error {
 	if c.setup.Streams {
 		c.streams = &exec.Stdio{In: os.NewFile(3, "stdin"), Out: os.NewFile(4, "stdout"), Err: os.NewFile(5, "stderr")}
 	}
-	var walls []Protection
 	if !c.setup.Bare {
-		walls = shutIn(&c.setup)
+		c.walls = shutIn(&c.setup)
 	}
 	if c.setup.Probe {
-		walls = append(walls, attack()...)
+		c.walls = append(c.walls, attack()...)
 	}
-	if err := c.send(fromWorker{Ready: &ready{walls}}); err != nil {
+	if err := c.send(fromWorker{Ready: &ready{c.walls}}); err != nil {
 		return err
+	}
+	if c.setup.Native {
+		return c.become()
 	}
 	c.opened, c.stood = make(chan fileMsg, 1), make(chan int64, 1)
 	c.programs = map[string]*program{}
@@ -179,14 +183,48 @@ func (c *worker) unit(t *task) error {
 		c.mu.Unlock()
 		cancel(nil)
 	}()
-	if c.setup.Build != "" {
+	switch {
+	case c.setup.Build != "":
 		return c.send(fromWorker{Built: c.build(ctx, t)})
+	case c.setup.Compile:
+		return c.send(fromWorker{Built: c.compile(ctx, t)})
 	}
 	d, err := c.run(ctx, t)
 	if err != nil {
-		d = &done{Fault: clip(err.Error()), Reload: errors.Is(err, errReload)}
+		var native *nativeFault
+		d = &done{Fault: clip(err.Error()), Reload: errors.Is(err, errReload), Native: errors.As(err, &native)}
+	}
+	if t.Native != 0 && (d.Native || c.native != nil && c.native.lost) {
+		d.Lost = true
+		c.detach()
 	}
 	return c.send(fromWorker{Done: d})
+}
+
+// attach takes over the worker's ends of a native process.
+func (c *worker) attach(id uint64) (*nativeLink, error) {
+	if c.native != nil && c.native.id == id {
+		return c.native, nil
+	}
+	c.detach()
+	var files [2]*os.File
+	for i, number := range []int{nativeSocket, nativeMemory} {
+		f, err := c.open(number)
+		if err != nil {
+			return nil, &nativeFault{err}
+		}
+		files[i], _ = f.(*os.File)
+	}
+	var err error
+	c.native, err = newNativeLink(id, files[0], files[1])
+	return c.native, err
+}
+
+func (c *worker) detach() {
+	if c.native != nil {
+		c.native.close()
+		c.native = nil
+	}
 }
 
 // build compiles file 0 into the folder this worker may write to.
@@ -236,12 +274,28 @@ func (c *worker) load(ctx context.Context, t *task) (*program, error) {
 	return p, c.send(fromWorker{Loaded: true})
 }
 
+// engine returns what runs a task's guest.
+func (c *worker) engine(ctx context.Context, t *task) (func(*guest) (exec.Result, error), error) {
+	if t.Native != 0 {
+		n, err := c.attach(t.Native)
+		if err != nil {
+			return nil, err
+		}
+		return n.run, nil
+	}
+	p, err := c.load(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return p.run, nil
+}
+
 func (c *worker) run(ctx context.Context, t *task) (*done, error) {
 	spec := exec.Spec{Args: t.Args, Env: t.Env, Limits: t.Limits, Seed: t.Seed}
 	if err := check(spec); err != nil {
 		return nil, err
 	}
-	p, err := c.load(ctx, t)
+	run, err := c.engine(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +325,7 @@ func (c *worker) run(ctx context.Context, t *task) (*done, error) {
 		g.passThrough(c.streams)
 	}
 	start := time.Now()
-	res, err := p.run(g)
+	res, err := run(g)
 	if err != nil {
 		return nil, err
 	}

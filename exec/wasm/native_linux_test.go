@@ -1,0 +1,393 @@
+package wasm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+)
+
+// needToolchain skips a test where the second tier cannot be; CI must have it.
+func needToolchain(t testing.TB) {
+	t.Helper()
+	if !haveSpaces {
+		t.Skip("built with cgo: see spaces_cgo.go")
+	}
+	if _, err := FindToolchain(context.Background()); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("no second tier on this machine: %v", err)
+	}
+}
+
+// nativeCache is a compile cache that tests share, so that each program is compiled once.
+// TestMain removes it.
+var nativeCache = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "p3-native-")
+	if err != nil {
+		panic(err)
+	}
+	testFolders = append(testFolders, dir)
+	return dir
+})
+
+// newNativePool is a pool whose programs move to the second tier only when a test says so.
+func newNativePool(t testing.TB, opt PoolOptions) *Pool {
+	t.Helper()
+	needToolchain(t)
+	opt.Native = true
+	if opt.NativeAfter == 0 {
+		opt.NativeAfter = 1 << 60
+	}
+	if opt.CacheDir == "" {
+		opt.CacheDir = nativeCache()
+	}
+	return newPool(t, opt)
+}
+
+// move compiles a program and moves it to the second tier.
+func move(t testing.TB, p *Pool, s exec.Spec) {
+	t.Helper()
+	u, err := newUnit(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := p.tier.compile(context.Background(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tier.mu.Lock()
+	defer p.tier.mu.Unlock()
+	*p.tier.program(u) = tierProgram{state: tierNative, n: n}
+}
+
+// isNative reports whether a program is on the second tier.
+func isNative(p *Pool, s exec.Spec) bool {
+	u, err := newUnit(s)
+	return err == nil && p.tier.ready(u) != nil
+}
+
+// kind is a trap's message without what the second tier does not know: the function, the segment
+// and what exactly was wrong with an indirect call.
+func kind(message string) string {
+	message = regexp.MustCompile(` in .*$|^data\[\d+\]: `).ReplaceAllString(message, "")
+	if message == "invalid table access" || message == "indirect call type mismatch" {
+		return nativeTraps[6]
+	}
+	return message
+}
+
+// agree runs a unit on the first tier and natively, and compares everything that other hosts see.
+func agree(t *testing.T, first exec.Engine, p *Pool, s exec.Spec) {
+	t.Helper()
+	want := run(t, first, s)
+	move(t, p, s)
+	for range 2 { // on a new process, perhaps, and on one that has run a unit
+		got := run(t, p, s)
+		if got.Digest() != want.Digest() || kind(got.Message) != kind(want.Message) {
+			t.Errorf("%s %d fuel %d %q, want %s %d fuel %d %q\n%q %q, want %q", got.Status, got.ExitCode, got.Fuel, got.Message,
+				want.Status, want.ExitCode, want.Fuel, want.Message, got.Stderr, got.Stdout, want.Stdout)
+		}
+		if !isNative(p, s) {
+			t.Error("the program has left the second tier")
+		}
+	}
+}
+
+func TestNativeTasksAgree(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	first := newLocal(t, LocalOptions{})
+	for _, a := range [][]string{
+		{"echo", "x"}, {"cat"}, {"exit", "3"}, {"work", "100000"}, {"escape"}, {"clock"}, {"random"}, {"files"}, {"tty"}, {"ls", "/in", "/out"}, {"copy"},
+	} {
+		t.Run(strings.Join(a, " "), func(t *testing.T) {
+			s := spec(t, "tasks.wasm", a...)
+			s.Limits.Fuel, s.Limits.WallMs = 20_000_000, 60_000
+			s.Stdin = []byte("some input\n")
+			s.In = []exec.Mount{{Name: "a.txt", Path: write(t, "in", "hello")}}
+			s.Data = []exec.Mount{{Name: "deep/er/b.bin", Path: write(t, "data", "data")}}
+			agree(t, first, p, s)
+		})
+	}
+}
+
+func TestNativeKernelsAgree(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	first := newLocal(t, LocalOptions{})
+	for _, k := range []string{"nbody 500", "sha256 100", "matmul 2", "sieve 2", "mandelbrot 30", "hash 10000", "fib 18", "vm 3000"} {
+		t.Run(k, func(t *testing.T) { agree(t, first, p, spec(t, "kernels.wasm", strings.Fields(k)...)) })
+	}
+}
+
+// TestNativeEndsAgree goes through the functions of ends.wat, most of which trap.
+func TestNativeEndsAgree(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	first := newLocal(t, LocalOptions{})
+	const last = 29
+	statuses := map[exec.Status]int{}
+	for i := range last + 2 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			s := spec(t, "ends.wasm")
+			s.Limits.Memory = 4 * pageSize
+			s.Stdin = []byte{byte(i)}
+			agree(t, first, p, s)
+			statuses[run(t, p, s).Status]++
+		})
+	}
+	if statuses[exec.Trap] < 20 || statuses[exec.Exited] < 8 {
+		t.Errorf("the ends were %v", statuses)
+	}
+}
+
+// TestNativeCorpusAgrees goes through the hostile corpus, as far as it can be compiled.
+func TestNativeCorpusAgrees(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	first := newLocal(t, LocalOptions{})
+	native := 0
+	for _, tt := range ends(t) {
+		t.Run(tt.name, func(t *testing.T) {
+			s := spec(t, "tasks.wasm")
+			s.Limits.Fuel = 100_000_000
+			tt.change(&s)
+			if tt.status == exec.BadProgram || tt.status == exec.OutOfMemory { // never runs
+				if got := run(t, p, s); got.Status != tt.status {
+					t.Errorf("%s, want %s", got.Status, tt.status)
+				}
+				return
+			}
+			native++
+			if tt.status == exec.Deadline { // where it ends depends on the machine
+				move(t, p, s)
+				if got := run(t, p, s); got.Status != exec.Deadline {
+					t.Errorf("%s %s", got.Status, got.Message)
+				}
+				s = spec(t, "tasks.wasm", "exit", "0")
+				if got := run(t, p, s); !got.OK() || !isNative(p, s) {
+					t.Errorf("afterwards: %+v", got)
+				}
+				return
+			}
+			agree(t, first, p, s)
+		})
+	}
+	if native < 10 {
+		t.Errorf("%d ran natively", native)
+	}
+}
+
+// moves hears a pool's log: what moved to the second tier, and what did not.
+type moves chan string
+
+func (m moves) Write(b []byte) (int, error) {
+	m <- string(b)
+	return len(b), nil
+}
+
+func (m moves) log() *slog.Logger { return slog.New(slog.NewTextHandler(m, nil)) }
+
+// TestProgramMovesWhenItHasRunLongEnough lets a pool decide by itself.
+func TestProgramMovesWhenItHasRunLongEnough(t *testing.T) {
+	heard := make(moves, 10)
+	p := newNativePool(t, PoolOptions{NativeAfter: 1, Log: heard.log()})
+	s := spec(t, "ends.wasm")
+	s.Stdin = []byte{23}
+	want := run(t, p, s)
+	if said := <-heard; !strings.Contains(said, "natively from now on") {
+		t.Fatal(said)
+	}
+	got := run(t, p, s)
+	if got.Digest() != want.Digest() {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) != 1 || p.idle[0].native == nil {
+		t.Error("it ran on the first tier")
+	}
+}
+
+func TestProgramThatCannotBeCompiledStays(t *testing.T) {
+	heard := make(moves, 10)
+	p := newNativePool(t, PoolOptions{NativeAfter: 1, Log: heard.log()})
+	simd := specOf(t, wat(t, `(module (memory 1) (func (export "_start") (v128.store (i32.const 0) (v128.const i64x2 1 2))))`))
+	if res := run(t, p, simd); !res.OK() {
+		t.Errorf("%+v", res)
+	}
+	if said := <-heard; !strings.Contains(said, "could not be compiled") || !strings.Contains(said, "wasm2c") {
+		t.Error(said)
+	}
+	if res := run(t, p, simd); !res.OK() || isNative(p, simd) {
+		t.Errorf("%+v", res)
+	}
+	p.tier.mu.Lock()
+	defer p.tier.mu.Unlock()
+	if p.tier.building || time.Until(p.tier.notBy) <= 0 {
+		t.Error("the next compilation may start at once")
+	}
+}
+
+// TestProgramThatIsSlowerNativelyGoesBack: two processes are no gain for a program that does
+// nothing but call its host.
+func TestProgramThatIsSlowerNativelyGoesBack(t *testing.T) {
+	heard := make(moves, 10)
+	p := newNativePool(t, PoolOptions{Log: heard.log()})
+	u, err := newUnit(spec(t, "ends.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tier.mu.Lock()
+	*p.tier.program(u) = tierProgram{state: tierNative}
+	p.tier.mu.Unlock()
+	p.tier.ran(u, false, speed{time.Second, 2_000_000})
+	p.tier.ran(u, true, speed{tierTrial / 2, 1_000_000})
+	if !isNative(p, u.spec) {
+		t.Error("it was not tried for long enough")
+	}
+	p.tier.ran(u, true, speed{tierTrial, 1_000_000})
+	if isNative(p, u.spec) {
+		t.Error("it stays")
+	}
+	if said := <-heard; !strings.Contains(said, "slower") {
+		t.Error(said)
+	}
+}
+
+func TestKilledNativeProcessCostsOneUnit(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	s := spec(t, "tasks.wasm", "exit", "0")
+	move(t, p, s)
+	run(t, p, s)
+	p.mu.Lock()
+	worker, process := p.idle[0], p.idle[0].native
+	p.mu.Unlock()
+	s.Args, s.Limits.Fuel = []string{"loop"}, 1<<60
+	ended := make(chan error, 1)
+	go func() { _, err := p.Run(context.Background(), s); ended <- err }()
+	waitUntilRunning(t)
+	process.kill()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the process died") {
+		t.Errorf("error %v", err)
+	}
+	s = spec(t, "tasks.wasm", "exit", "3")
+	if res := run(t, p, s); res.ExitCode != 3 || isNative(p, s) {
+		t.Errorf("afterwards: %+v", res)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) != 1 || p.idle[0] != worker || worker.native != nil {
+		t.Error("the worker went with it")
+	}
+}
+
+func TestCancelEndsANativeGuestSoon(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	s := spec(t, "tasks.wasm", "exit", "0")
+	move(t, p, s)
+	run(t, p, s)
+	s.Args, s.Limits.Fuel, s.Limits.WallMs = []string{"loop"}, 1<<60, 600_000
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { _, err := p.Run(ctx, s); ended <- err }()
+	waitUntilRunning(t)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if s = spec(t, "tasks.wasm", "exit", "0"); !run(t, p, s).OK() || !isNative(p, s) {
+		t.Error("the program has left the second tier")
+	}
+}
+
+func TestTamperedNativeEntryIsNotTrusted(t *testing.T) {
+	cache := t.TempDir()
+	p := newNativePool(t, PoolOptions{CacheDir: cache})
+	s := spec(t, "noop.wasm")
+	move(t, p, s)
+	if !run(t, p, s).OK() {
+		t.Fatal("it does not run")
+	}
+	files, err := filepath.Glob(filepath.Join(cache, "modules", "*", nativeFile))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	good, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	if err := os.WriteFile(files[0], []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p = newNativePool(t, PoolOptions{CacheDir: cache})
+	move(t, p, s)
+	if now, err := os.ReadFile(files[0]); err != nil || !bytes.Equal(now, good) {
+		t.Errorf("the entry was not made anew: %v", err)
+	}
+	if !run(t, p, s).OK() {
+		t.Error("it does not run")
+	}
+}
+
+// TestHostileModulesDoNotOutgrowTheCompilersSandbox compiles what makes compilers explode, with
+// little time: each ends as a program that stays on the first tier, or as one that works.
+func TestHostileModulesDoNotOutgrowTheCompilersSandbox(t *testing.T) {
+	var loops, table, blocks strings.Builder
+	for range 200 { // functions of 60 nested loops
+		loops.WriteString("(func (param i32)")
+		for range 60 {
+			loops.WriteString("(loop (if (i32.eqz (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))) (then return))")
+		}
+		loops.WriteString(strings.Repeat("(br_if 0 (local.get 0)))", 60) + ")\n")
+	}
+	table.WriteString("(func (param i32)")
+	for range 20 {
+		table.WriteString("(block (block (br_table" + strings.Repeat(" 0 1", 4000) + " (local.get 0))))")
+	}
+	table.WriteString(")")
+	blocks.WriteString("(func (param i32)" + strings.Repeat("(block ", 1900))
+	for i := range 1900 {
+		fmt.Fprintf(&blocks, "(br_if %d (i32.eq (local.get 0) (i32.const %d))))", i%(1900-i), i)
+	}
+	blocks.WriteString(")")
+	for name, functions := range map[string]string{"loops": loops.String(), "br_table": table.String(), "blocks": blocks.String()} {
+		t.Run(name, func(t *testing.T) {
+			p := newNativePool(t, PoolOptions{CacheDir: t.TempDir()})
+			p.tier.cpu = 2 * time.Second
+			s := specOf(t, wat(t, "(module (func (export \"_start\")) "+functions+")"))
+			u, err := newUnit(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.tier.compile(t.Context(), u)
+			t.Log(err)
+			if err == nil {
+				move(t, p, s)
+			}
+			if res := run(t, p, s); !res.OK() {
+				t.Errorf("%+v", res)
+			}
+		})
+	}
+}
+
+// wat writes a module from its text.
+func wat(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "m.wasm")
+	if out, err := osexec.Command("wat2wasm", write(t, "m.wat", text), "-o", path).CombinedOutput(); err != nil {
+		t.Fatalf("wat2wasm: %v %s", err, out)
+	}
+	return path
+}
