@@ -62,11 +62,12 @@ type child struct {
 	conn   io.ReadWriteCloser
 	r      *bufio.Reader
 	stderr *said
-	walls  []Protection
-	loaded []loaded    // least recently used first
-	broken bool        // it must not be used again
-	native *native     // process of the second tier that it speaks with, or nil
-	idle   *time.Timer // ends it when it fires
+	shut   []Protection // what it says of its walls
+	walls  []Protection // these and how it yields
+	loaded []loaded     // least recently used first
+	broken bool         // it must not be used again
+	native *native      // process of the second tier that it speaks with, or nil
+	idle   *time.Timer  // ends it when it fires
 
 	memory  int64    // that its guest may have
 	freezer *freezer // stops it, and the clocks of its work

@@ -106,6 +106,9 @@ func (c *worker) compileIn(ctx context.Context, dir string, t *task) error {
 		return err
 	}
 	if err := tool(ctx, dir, wasm2cPath, "--no-debug-names", "-n", "m", "m.wasm", "-o", "m.c"); err != nil {
+		if strings.Contains(err.Error(), "aborted") {
+			err = fmt.Errorf("%w: it knows no SIMD", err)
+		}
 		return err
 	}
 	code, err := os.ReadFile(filepath.Join(dir, "m.c"))

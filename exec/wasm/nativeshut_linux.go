@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,17 +108,4 @@ func (c *worker) become() error {
 	}
 	path := filepath.Join(c.setup.Modules, nativeFile)
 	return fmt.Errorf("start %s: %w", path, syscall.Exec(path, []string{"p3-native"}, nil))
-}
-
-// complete says which wall does not stand: the second tier is behind all of them or not at all.
-func complete(walls []Protection) error {
-	for _, w := range walls {
-		if !w.OK {
-			return fmt.Errorf("no second tier without %s: %s", w.Name, w.Detail)
-		}
-	}
-	if len(walls) == 0 {
-		return errors.New("no second tier outside of a sandbox")
-	}
-	return nil
 }

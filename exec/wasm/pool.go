@@ -223,6 +223,7 @@ func (p *Pool) join() bool {
 func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 	n := p.tier.ready(u)
 	c := p.take(u.task.Entry, n.name())
+	start := time.Now()
 	if n != nil {
 		var err error
 		if c, err = p.attach(ctx, c, n); err != nil {
@@ -247,7 +248,10 @@ func (p *Pool) try(ctx context.Context, u *unit) (exec.Result, error) {
 			return exec.Result{}, err
 		}
 	}
-	ran := p.tier.runs(u)
+	if n == nil { // what it takes to start a native process counts, what it takes to compile does not
+		start = time.Now()
+	}
+	ran := p.tier.runs(u, start)
 	res, err := c.run(ctx, u, n != nil)
 	ran(n, res, err)
 	if c.broken || u.spec.Stdio != nil {

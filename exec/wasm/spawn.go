@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	osexec "os/exec"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -88,7 +89,8 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, files ...
 		c.end()
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	c.walls = append(f.Ready.Protections, yield(c.cmd.Process.Pid, set.Foreground)...)
+	c.shut = f.Ready.Protections
+	c.walls = append(slices.Clip(c.shut), yield(c.cmd.Process.Pid, set.Foreground)...)
 	return c, nil
 }
 

@@ -3,6 +3,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -70,6 +71,9 @@ const (
 	maxNativePages = 65535
 )
 
+// errNoTools says that this host cannot compile natively.
+var errNoTools = errors.New("no tool chain")
+
 func newTier(p *Pool) *tier {
 	return &tier{p: p, tools: once(FindToolchain), cpu: tierCPU, programs: map[string]*tierProgram{}}
 }
@@ -106,13 +110,12 @@ func (t *tier) ready(u *unit) *nativeProgram {
 	return nil
 }
 
-// runs is called when a unit starts to run, and what it returns when it has ended: on a native
-// process or, with nil, on the first tier.
-func (t *tier) runs(u *unit) (ended func(n *nativeProgram, res exec.Result, err error)) {
+// runs is called when a unit is about to run, with the time from which it counts, and what it
+// returns when it has ended: on a native process or, with nil, on the first tier.
+func (t *tier) runs(u *unit, start time.Time) (ended func(n *nativeProgram, res exec.Result, err error)) {
 	if t == nil || u.spec.Stdio != nil || u.task.Pages > maxNativePages {
 		return func(*nativeProgram, exec.Result, error) {}
 	}
-	start := time.Now()
 	// A unit that runs for long is reason enough before it has ended.
 	timer := time.AfterFunc(max(0, t.p.opt.NativeAfter-t.spent(u)), func() { t.build(u) })
 	return func(n *nativeProgram, res exec.Result, err error) {
@@ -209,13 +212,18 @@ func (t *tier) build(u *unit) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.building = false
-		if err != nil {
+		switch {
+		case t.p.ctx.Err() != nil:
+			return
+		case errors.Is(err, errNoTools): // nothing that the program can do about
+			p.state, t.notBy = tierFirst, time.Now().Add(tierMaxPause)
+			t.p.opt.Log.Warn("programs cannot be compiled natively on this host", "err", err)
+			return
+		case err != nil:
 			p.state = tierNever
 			t.failures++
 			t.notBy = time.Now().Add(min(tierMaxPause, tierPause<<min(t.failures-1, 10)))
-			if t.p.ctx.Err() == nil {
-				t.p.opt.Log.Warn("a program could not be compiled natively and stays on wazero", "program", u.task.Hash, "err", err)
-			}
+			t.p.opt.Log.Warn("a program could not be compiled natively and stays on wazero", "program", u.task.Hash, "err", err)
 			return
 		}
 		p.state, p.n, t.failures = tierNative, n, 0
@@ -229,7 +237,7 @@ func (t *tier) compile(ctx context.Context, u *unit) (n nativeProgram, err error
 	defer cancel()
 	tools, err := t.tools(ctx)
 	if err != nil {
-		return n, err
+		return n, fmt.Errorf("%w: %w", errNoTools, err)
 	}
 	n = nativeProgram{nativeEntryName(u.task.Entry, tools), u.task.Pages}
 	_, err = t.p.cache.get(ctx, n.entry, func(dir string) error {
