@@ -116,7 +116,17 @@ func (a *app) checkSandbox(ctx context.Context) []finding {
 	if err != nil {
 		return append(out, finding{"engine", "bad", err.Error(), "programs cannot run here; see the sandbox lines above"})
 	}
-	return append(out, finding{Name: "engine", State: "ok", Detail: fmt.Sprintf("%.2f Gfuel/s a slot", float64(speed)/1e9)})
+	out = append(out, finding{Name: "engine", State: "ok", Detail: fmt.Sprintf("%.2f Gfuel/s a slot", float64(speed)/1e9)})
+	return append(out, checkSecondTier(ctx))
+}
+
+// checkSecondTier says whether `p3 up --native` does anything here. Nothing is wrong when it does not.
+func checkSecondTier(ctx context.Context) finding {
+	tools, err := wasm.SecondTier(ctx)
+	if err != nil {
+		return finding{Name: "second tier", State: "ok", Detail: "not here: " + err.Error()}
+	}
+	return finding{Name: "second tier", State: "ok", Detail: fmt.Sprintf("%s, %s: allow it with `p3 up --native`", tools.Wasm2c, tools.Compiler)}
 }
 
 func (a *app) checkNode(ctx context.Context) []finding {

@@ -25,12 +25,12 @@ import (
 )
 
 type upOptions struct {
-	donate, foreground, noLAN, relay bool
-	name, memory, disk, price, reach string
-	priority, preset                 string
-	slots                            int
-	listen                           []string
-	profile                          string
+	donate, foreground, noLAN, relay, native bool
+	name, memory, disk, price, reach         string
+	priority, preset                         string
+	slots                                    int
+	listen                                   []string
+	profile                                  string
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -64,6 +64,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default: the policy's)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
 	f.StringVar(&o.priority, "priority", "idle", "of guests: idle, or normal on a machine that does nothing else")
+	f.BoolVar(&o.native, "native", false, "compile programs that run long with this machine's C compiler (needs wabt and gcc)")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
 	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file while in the foreground")
@@ -75,7 +76,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 func (o upOptions) config(a *app) (daemon.Config, error) {
 	cfg := daemon.Config{
 		Dir: a.dataDir, Socket: a.socketPath(), Name: o.name, Version: version(), Donate: o.donate, Slots: o.slots,
-		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay,
+		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay, Native: o.native,
 	}
 	for _, x := range []struct {
 		text string
