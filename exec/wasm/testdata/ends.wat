@@ -9,12 +9,13 @@
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
   (memory (export "memory") 1 4)
   (table 40 funcref)
+  (table $small 1 6 funcref)
   (global $n (mut i32) (i32.const 0))
   (global $f (mut f64) (f64.const 0))
   (data (i32.const 16) "\00\01\00\00\10\00\00\00") ;; 16 bytes at 256
   (data $segment "passive")
   (elem (i32.const 0) $store $load $storeloop $loadloop $div $rem $overflow $nan $big $null $mismatch $range $fill $copy $init
-    $dropped $deepest $mutual $grow $nans $other $far $exits $leaves $rand $merge $offset $sat $minmax $hostile)
+    $dropped $deepest $mutual $grow $nans $other $far $exits $leaves $rand $merge $offset $sat $minmax $hostile $values $tables)
 
   (func $some (param i32) (result i32) (i32.add (local.get 0) (global.get $n)))
 
@@ -118,6 +119,30 @@
     (global.set $n (i32.add (global.get $n) (call $write (i32.const 99) (i32.const 16) (i32.const 1) (i32.const 0))))
     (global.set $n (i32.add (global.get $n) (call $write (i32.const 1) (i32.const 16) (i32.const 0) (i32.const 65536))))
     (call $exit (global.get $n)))
+
+  ;; 30: several values from a function and into a block
+  (func $pair (param i32) (result i64 f32) (i64.extend_i32_s (local.get 0)) (f32.convert_i32_s (local.get 0)))
+  (func $values (local f32 i64)
+    (call $pair (i32.const -3))
+    (local.set 0)
+    (i64.const 7)
+    (block (param i64 i64) (result i64) (i64.sub) (br_if 0 (i32.eqz (global.get $n))) (drop) (i64.const 5))
+    (local.set 1)
+    (i64.store (i32.const 256) (local.get 1))
+    (f32.store (i32.const 264) (local.get 0))
+    (call $show))
+  ;; 31: a table that grows within its limit and beyond, is filled, copied and read past its end
+  (func $tables
+    (i32.store (i32.const 256) (table.grow $small (ref.func $leaves) (i32.const 3)))
+    (i32.store (i32.const 260) (table.grow $small (ref.null func) (i32.const 3)))
+    (table.fill $small (i32.const 1) (ref.null func) (i32.const 1))
+    (table.copy $small 0 (i32.const 0) (i32.const 23) (i32.const 1))
+    (i32.store (i32.const 264) (ref.is_null (table.get $small (i32.const 1))))
+    (call_indirect $small (type $end) (i32.const 0))
+    (call_indirect $small (type $end) (i32.const 3))
+    (i32.store (i32.const 268) (table.size $small))
+    (call $show)
+    (table.set $small (i32.const 4) (ref.null func)))
 
   (func $show (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8))))
   (func (export "_start")
