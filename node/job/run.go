@@ -271,7 +271,7 @@ func (r *run) hire(now time.Time) {
 		}
 		// Providers still to be hired share what is left of the budget.
 		share := avail / ledger.Credits(min(len(ranking.Ranked)-i, maxLeases))
-		amount := min(max(share, worst), avail, r.mostCost(worst, want))
+		amount := min(max(share, worst), avail, r.mostCost(worst, max(want, r.toCome(s))))
 		if amount < worst {
 			r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise --max-cost or lower --fuel", worst, max(avail, 0)))
 			continue
@@ -289,6 +289,15 @@ func (r *run) hire(now time.Time) {
 	case len(r.leases) > 0 || chosen > 0:
 		r.setWhy(r.farm.Why())
 	}
+}
+
+// toCome is how many units to expect of a job that still takes input: as many as there were, so that
+// one which is fed unit by unit does not need a new LOCK for every few.
+func (r *run) toCome(s farm.Stats) uint64 {
+	if r.snapshot().Closed {
+		return 0
+	}
+	return max(s.Ended, 64) * uint64(r.m.Verify)
 }
 
 // mostCost is the most that the units left can cost at one provider, with room for repeats.
