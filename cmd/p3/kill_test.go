@@ -43,6 +43,7 @@ const patience = 4 * time.Minute
 //   - when the requester dies, what is missing are units whose results it had saved and not
 //     yet vouched for. It keeps those results and nobody is paid for them.
 func TestKillAnyProcessDuringAJob(t *testing.T) {
+	t.Parallel()
 	rounds := 20
 	if testing.Short() {
 		rounds = 3
@@ -112,6 +113,7 @@ func TestKillAnyProcessDuringAJob(t *testing.T) {
 // TestStoppedProviderDoesNotHoldAJob stops a provider in the middle of its work: it keeps its
 // connections and says nothing.
 func TestStoppedProviderDoesNotHoldAJob(t *testing.T) {
+	t.Parallel()
 	net := startNet(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -146,6 +148,7 @@ func TestStoppedProviderDoesNotHoldAJob(t *testing.T) {
 // TestMapOutlivesItsNode kills the node under a running `p3 map` twice: once while inputs come
 // and once while results go.
 func TestMapOutlivesItsNode(t *testing.T) {
+	t.Parallel()
 	net := startNet(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -194,9 +197,10 @@ func TestMapOutlivesItsNode(t *testing.T) {
 // far more units pass through than either may keep.
 func TestMapOfEndlessInputNeedsBoundedMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("20,000 units")
+		t.Skip("13,000 units")
 	}
-	const units, first = 20_000, 4_000
+	t.Parallel()
+	const units, first = 13_000, 3_000 // more than may wait
 	net := startNet(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
