@@ -116,36 +116,11 @@ func didYouMean(msg string) string {
 		return ""
 	}
 	word, _, _ := strings.Cut(rest, `"`)
-	best, dist := "", 3
-	for _, w := range specWords {
-		if d := editDistance(word, w); d < dist {
-			best, dist = w, d
-		}
-	}
+	best := node.Nearest(word, specWords)
 	if best == "" {
 		return "; the words are " + strings.Join(specWords, ", ")
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		last := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			last, row[j] = row[j], min(row[j]+1, row[j-1]+1, last+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // manifest checks the spec against the program and uploads what every unit needs.
