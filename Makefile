@@ -40,6 +40,7 @@ race:
 	CGO_ENABLED=1 go test -race -short $(RACE)
 
 lint:
+	go mod tidy -diff
 	test -z "$$(gofmt -l cmd exec ledger market node tui)"
 	go vet ./...
 	go run $(STATICCHECK) ./...

@@ -211,7 +211,7 @@ func newDHT(h host.Host, cfg Config) (*kad.IpfsDHT, error) {
 // MaxGossip is the largest gossip message, in bytes of payload.
 const MaxGossip = 64 << 10
 
-var ourTopics = regexp.MustCompile(`^/p3/[0-9a-z/.-]{1,120}$`)
+const ourTopics = `^/p3/[0-9a-z/.-]{1,120}$`
 
 // newGossip starts gossipsub under protocol IDs of the network's own.
 func newGossip(ctx context.Context, h host.Host, cfg Config) (*pubsub.PubSub, error) {
@@ -223,7 +223,7 @@ func newGossip(ctx context.Context, h host.Host, cfg Config) (*pubsub.PubSub, er
 		pubsub.WithGossipSubProtocols([]protocol.ID{id}, feature),
 		pubsub.WithMaxMessageSize(MaxGossip+4<<10), // with sender, signature and topic
 		pubsub.WithFloodPublish(true),              // our own few messages reach every neighbour at once
-		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(pubsub.NewRegexpSubscriptionFilter(ourTopics), 256)),
+		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(pubsub.NewRegexpSubscriptionFilter(regexp.MustCompile(ourTopics)), 256)),
 	)
 }
 
