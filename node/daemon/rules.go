@@ -21,6 +21,7 @@ type rules struct {
 	path    string
 	file    node.HostPolicy   // as saved, or the preset that fits this machine
 	flags   map[string]string // keys given at the start
+	inForce node.HostPolicy   // file with flags over it
 	chosen  string            // why that preset, when the owner has chosen none
 	seen    stamp
 	problem error // of the file as it is now; the policy in force is then the last good one
@@ -70,6 +71,7 @@ func openRules(cfg Config) (r rules, err error) {
 		}
 		r.flags[key] = text
 	}
+	r.enforce()
 	return r, nil
 }
 
@@ -121,14 +123,16 @@ func inFile(path string, err error) error {
 }
 
 // policy is the one in force.
-func (r *rules) policy() node.HostPolicy {
+func (r *rules) policy() node.HostPolicy { return r.inForce }
+
+func (r *rules) enforce() {
 	p := r.file
 	for key, text := range r.flags {
 		if q, err := p.Set(key, text); err == nil { // was checked at the start
 			p = q
 		}
 	}
-	return p
+	r.inForce = p
 }
 
 // change changes keys, all or none, and saves them. r is changed only if the file was.
@@ -150,6 +154,7 @@ func (r *rules) change(c node.PolicyChange) error {
 	for key := range c.Set {
 		delete(r.flags, key)
 	}
+	r.enforce()
 	return nil
 }
 
@@ -183,6 +188,7 @@ func (r *rules) reload() (changed bool, err error) {
 				}
 			}
 			r.file, r.problem, r.chosen = p, nil, ""
+			r.enforce()
 			return true, nil
 		}
 	}

@@ -624,8 +624,9 @@ func TestLongResultsAreJournaledInPieces(t *testing.T) {
 				if err != nil {
 					t.Fatalf("such a result is not sent: %v", err)
 				}
-				n.ended <- settled{unit: u, out: outcome{Result: x, Hosts: []string{"host"}, Cost: 1, Tries: 1}}
+				n.ending = append(n.ending, settled{unit: u, out: outcome{Result: x, Hosts: []string{"host"}, Cost: 1, Tries: 1}})
 			}
+			n.settle()
 			close(n.ended)
 			n.journal()
 			var got uint64

@@ -67,6 +67,8 @@ type hosting struct {
 	ended     *Refusal       // set once
 	handed    bool           // it was the owner who ended it
 	spare     []string       // empty folders for units
+	took      time.Duration  // by the latest unit that ended
+	gathers   time.Time      // since when results wait for others to go out with; zero = none waits
 	cancel    context.CancelFunc
 }
 
@@ -92,10 +94,11 @@ type shownUnit struct {
 
 // Bounds of work that nobody has paid for yet, besides the window.
 const (
-	patience   = 10 * time.Second // a vote among hosts that do not wait for each other is over by then
-	enoughTime = time.Minute      // for votes, payment and the first program to arrive
-	maxHidden  = 64               // results committed to and not shown; eight times that in any order of units
-	firstWait  = time.Second      // for pay, before one more is shown than the window allows; doubles each time
+	patience   = 10 * time.Second      // a vote among hosts that do not wait for each other is over by then
+	enoughTime = time.Minute           // for votes, payment and the first program to arrive
+	maxHidden  = 64                    // results committed to and not shown; eight times that in any order of units
+	gatherTime = 10 * time.Millisecond // for results that end soon after each other to go out together
+	firstWait  = time.Second           // for pay, before one more is shown than the window allows; doubles each time
 )
 
 // allowed is how many unpaid units this payer has earned by paying.
@@ -365,12 +368,15 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 	defer beat.Stop()
 	held := time.NewTimer(time.Hour)
 	defer held.Stop()
+	more := time.NewTimer(time.Hour)
+	defer more.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.wake:
 		case <-held.C:
+		case <-more.C:
 		case <-beat.C:
 			if h.p.expired(h.lease, h.waiting()) {
 				h.end(refuse(CodeIdle, ""))
@@ -385,12 +391,36 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 		if wait := h.show(time.Now()); wait > 0 {
 			held.Reset(wait)
 		}
-		if err := h.flush(ctx); err != nil {
+		h.pump(ctx, wg)
+		if wait := h.gather(time.Now()); wait > 0 {
+			more.Reset(wait)
+		} else if err := h.flush(ctx); err != nil {
 			return err
 		}
 		h.yield()
 		h.pump(ctx, wg)
 	}
+}
+
+// gather returns how long results wait for others to share a signature and a sync with: while units run here
+// whose results would come too, but only a moment, and not for more than half of what may be unpaid, so that
+// computing never waits for pay.
+func (h *hosting) gather(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.finished) + len(h.out.Commits)
+	if n == 0 || len(h.running) == 0 || h.took >= gatherTime || h.ended != nil || 2*n >= h.window {
+		h.gathers = time.Time{}
+		return 0
+	}
+	if h.gathers.IsZero() {
+		h.gathers = now
+	}
+	wait := gatherTime - now.Sub(h.gathers)
+	if wait <= 0 {
+		h.gathers = time.Time{}
+	}
+	return wait
 }
 
 // yield ends the lease when the owner wants the machine back, after what is done has been sent: at once,
@@ -686,6 +716,7 @@ func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fa
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	wanted := h.running[u] == g
+	h.took = time.Since(g.started)
 	if wanted {
 		delete(h.running, u)
 	}

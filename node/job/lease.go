@@ -261,9 +261,32 @@ func (l *lease) read(ctx context.Context) error {
 	}
 }
 
+// news is what a frame means to the job's loop. It is told together, so that what ends together is made
+// durable and paid together.
+type news struct {
+	run  *run
+	said []func(time.Time) []farm.Action
+}
+
+func (n *news) add(f func(time.Time) []farm.Action) { n.said = append(n.said, f) }
+
+func (n *news) tell() {
+	if said := n.said; len(said) > 0 {
+		n.said = nil
+		n.run.post(func(now time.Time) []farm.Action {
+			for _, f := range said {
+				n.run.perform(f(now))
+			}
+			return nil
+		})
+	}
+}
+
 // take applies one frame of the provider. A *Refusal means that it cheated.
 func (l *lease) take(ctx context.Context, f frame) error {
 	r := l.run
+	news := news{run: r}
+	defer news.tell()
 	for _, c := range f.Commits {
 		l.mu.Lock()
 		mine := l.pending[c.Unit]
@@ -276,9 +299,10 @@ func (l *lease) take(ctx context.Context, f frame) error {
 		}
 		l.mu.Unlock()
 		if mine {
-			r.post(func(now time.Time) []farm.Action { return r.farm.Committed(farm.HostID(l.peer), c.Unit, c.Hash, now) })
+			news.add(func(now time.Time) []farm.Action { return r.farm.Committed(farm.HostID(l.peer), c.Unit, c.Hash, now) })
 		}
 	}
+	news.tell()
 	for _, x := range f.Faults {
 		mine := false
 		l.update(func() {
@@ -298,7 +322,7 @@ func (l *lease) take(ctx context.Context, f frame) error {
 		}
 	}
 	for i := range f.Results {
-		if err := l.takeResult(ctx, &f.Results[i]); err != nil {
+		if err := l.takeResult(ctx, &f.Results[i], &news); err != nil {
 			return err
 		}
 	}
@@ -332,8 +356,8 @@ func (l *lease) checkClaim(f frame) error {
 	return nil
 }
 
-// takeResult checks one result, fetches its files and hands it to the job.
-func (l *lease) takeResult(ctx context.Context, x *result) error {
+// takeResult checks one result, fetches its files and has the job told.
+func (l *lease) takeResult(ctx context.Context, x *result, news *news) error {
 	l.mu.Lock()
 	commitment, committed := l.commits[x.Unit]
 	mine := l.pending[x.Unit]
@@ -361,6 +385,9 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 			return refuse(CodeOutvoted, "unit %d was revealed as something else than committed", x.Unit)
 		}
 	}
+	if x.Stdout != nil || x.Stderr != nil || len(x.Result.Files) > 0 {
+		news.tell() // fetching may take long
+	}
 	l.update(func() { l.fetching = true })
 	var err error
 	r.insist(ctx, "results", func() error {
@@ -386,7 +413,7 @@ func (l *lease) takeResult(ctx context.Context, x *result) error {
 		l.shown = ask{max(l.shown.nth, l.asked[x.Unit].nth), time.Now()}
 		delete(l.asked, x.Unit)
 	})
-	r.post(func(now time.Time) []farm.Action {
+	news.add(func(now time.Time) []farm.Action {
 		r.keep(l, &res)
 		return r.farm.Revealed(farm.HostID(l.peer), res.Unit, v, now)
 	})
@@ -469,15 +496,25 @@ func (l *lease) hideUnit(u uint64) {
 	})
 }
 
-// accept pays for a unit whose result is durable; it reports false when the lease is settled already.
-func (l *lease) accept(u uint64, cost ledger.Credits) (paid bool) {
+// A bill is what one unit costs.
+type bill struct {
+	unit uint64
+	cost ledger.Credits
+}
+
+// accept pays for units whose results are durable, all with one voucher; it reports false when the lease is
+// settled already.
+func (l *lease) accept(bills ...bill) (paid bool) {
 	l.update(func() {
-		if paid = !l.gone; paid {
-			l.accepted += cost
-			l.paid = append(l.paid, u)
-			l.progress = time.Now()
+		paid = !l.gone
+		for _, b := range bills {
+			if paid {
+				l.accepted += b.cost
+				l.paid = append(l.paid, b.unit)
+				l.progress = time.Now()
+			}
+			l.done(b.unit)
 		}
-		l.done(u)
 	})
 	return paid
 }
@@ -582,8 +619,8 @@ func (l *lease) write(ctx context.Context) error {
 	}
 }
 
-// flush signs one voucher for everything accepted since the last and sends it with the
-// tasks that wait. It reports whether the lease is over.
+// flush sends the tasks that wait, then one voucher for everything accepted since the last. It reports
+// whether the lease is over.
 func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	l.mu.Lock()
 	if why := l.ended; why != nil {
@@ -592,17 +629,10 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	}
 	var f frame
 	tasks := l.tasks
-	f.Reveal, f.Hide, f.Cancel, f.Drop, f.Paid = l.reveal, l.hide, l.cancel, l.drops, l.paid
-	l.tasks, l.reveal, l.hide, l.cancel, l.drops, l.paid = nil, nil, nil, nil, nil, nil
-	claim, accepted := l.claim, l.accepted
+	f.Reveal, f.Hide, f.Cancel, f.Drop = l.reveal, l.hide, l.cancel, l.drops
+	l.tasks, l.reveal, l.hide, l.cancel, l.drops = nil, nil, nil, nil, nil
 	closing := l.closing
 	l.mu.Unlock()
-	if len(f.Paid) > 0 {
-		// Even when the stream ends meanwhile: the SETTLE pays what is vouched for.
-		if f.Voucher, err = l.run.env.Book.Vouch(context.WithoutCancel(ctx), l.lock, claim, accepted); err != nil {
-			return false, fmt.Errorf("voucher: %w", err)
-		}
-	}
 	size := 0
 	for _, u := range tasks {
 		in, err := l.run.req.j.input(l.run.id, u)
@@ -622,6 +652,20 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	}
 	if !f.empty() {
 		if err := writeFrame(l.s, f); err != nil {
+			return false, err
+		}
+	}
+	l.mu.Lock()
+	paid, claim, accepted := l.paid, l.claim, l.accepted
+	l.paid = nil // until here, payLast would find them
+	l.mu.Unlock()
+	if len(paid) > 0 { // after the tasks, which need not wait for a signature and a commit
+		// Even when the stream ends meanwhile: the SETTLE pays what is vouched for.
+		v, err := l.run.env.Book.Vouch(context.WithoutCancel(ctx), l.lock, claim, accepted)
+		if err != nil {
+			return false, fmt.Errorf("voucher: %w", err)
+		}
+		if err := writeFrame(l.s, frame{Voucher: v, Paid: paid}); err != nil {
 			return false, err
 		}
 	}

@@ -49,8 +49,8 @@ type run struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 	calls chan func(now time.Time) []farm.Action
-	done  chan struct{} // the loop has ended
-	ended chan settled  // finished units, to the journal
+	done  chan struct{}  // the loop has ended
+	ended chan []settled // finished units, to the journal
 
 	// owned by the loop
 	farm       *farm.Farm
@@ -68,6 +68,7 @@ type run struct {
 	hireLater  bool      // then, at the latest
 	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
 	meanFuel   ledger.Fuel
+	ending     []settled // finished and not yet on their way to the journal
 
 	inputs   sync.Mutex  // held by whoever adds inputs
 	saving   sync.Mutex  // held from a look at state to the end of the commit that replaces it
@@ -179,6 +180,7 @@ func (r *run) loop() {
 				offers, cancel = r.req.market.Changes()
 			}
 		}
+		r.settle()
 		r.tend(time.Now())
 	}
 	r.req.market.Retract(r.id)
@@ -566,7 +568,7 @@ func (r *run) accept(a farm.Accept) {
 		r.meanFuel = (7*r.meanFuel + f) / 8
 	}
 	delete(r.shown, a.Unit)
-	r.settle(s)
+	r.ending = append(r.ending, s)
 }
 
 // payLate pays for a result that was finished while its cancellation was on the way: the work is
@@ -577,7 +579,7 @@ func (r *run) payLate(l *lease, x *result) {
 		return
 	}
 	cost, _ := l.price.Cost(x.Result.Fuel) // checked with the claim
-	if l.accept(x.Unit, cost) {
+	if l.accept(bill{x.Unit, cost}) {
 		r.unpay(-cost)
 	}
 }
@@ -594,54 +596,69 @@ func (r *run) fail(a farm.Fail) {
 		x.lease.refuse(a.Unit, CodeOutvoted)
 	}
 	delete(r.shown, a.Unit)
-	r.settle(settled{unit: a.Unit, out: outcome{Error: a.Reason}})
+	r.ending = append(r.ending, settled{unit: a.Unit, out: outcome{Error: a.Reason}})
 	r.env.Emit("error", "job", fmt.Sprintf("unit %d: %s", a.Unit, a.Reason), "job", r.id.Short())
 }
 
-func (r *run) settle(s settled) {
-	select {
-	case r.ended <- s:
-	case <-r.req.ctx.Done(): // the node stops: the unit runs again after the restart
+// settle hands what ended to the journal, together, as it shares a commit and a voucher.
+func (r *run) settle() {
+	if len(r.ending) == 0 {
+		return
 	}
+	select {
+	case r.ended <- r.ending:
+	case <-r.req.ctx.Done(): // the node stops: the units run again after the restart
+	}
+	r.ending = nil
 }
 
 // journal makes finished units durable, in batches, and only then lets them be paid and seen.
 func (r *run) journal() {
-	for s := range r.ended {
-		batch, size := []settled{s}, s.out.Result.size()
-		for len(batch) < journalMax && size < MaxFrame/2 { // what the store takes at once is bounded
-			select {
-			case s, ok := <-r.ended:
-				if ok {
-					batch = append(batch, s)
-					size += s.out.Result.size()
-					continue
-				}
-			default:
+	for queue := range r.ended {
+		for range len(r.ended) { // what has gathered meanwhile
+			queue = append(queue, <-r.ended...)
+		}
+		for len(queue) > 0 {
+			n, size := 0, 0
+			for n < min(len(queue), journalMax) && size < MaxFrame/2 { // what the store takes at once is bounded
+				size += queue[n].out.Result.size()
+				n++
 			}
-			break
-		}
-		ops := make([]ledger.Op, 0, len(batch))
-		for i := range batch {
-			op, err := put(unitKey('o', r.id, batch[i].unit), batch[i].out)
-			if err != nil {
-				r.log.Error("journal", "unit", batch[i].unit, "err", err)
-				continue
+			if !r.save(queue[:n]) {
+				return // unpaid and unseen: they run again after the restart
 			}
-			ops = append(ops, op)
+			queue = queue[n:]
 		}
-		if r.insist(r.req.ctx, "results", func() error { return r.env.Store.Commit(r.req.ctx, ops...) }) != nil {
-			return // unpaid and unseen: they run again after the restart
-		}
-		for _, s := range batch {
-			for _, p := range s.pays {
-				if !p.lease.accept(s.unit, p.cost) {
-					r.unpay(p.cost)
-				}
-			}
-		}
-		r.noteEnded(batch)
 	}
+}
+
+// save makes some units durable and pays them; false = the node stops.
+func (r *run) save(batch []settled) bool {
+	ops := make([]ledger.Op, 0, len(batch))
+	bills := map[*lease][]bill{}
+	for _, s := range batch {
+		op, err := put(unitKey('o', r.id, s.unit), s.out)
+		if err != nil {
+			r.log.Error("journal", "unit", s.unit, "err", err)
+			continue
+		}
+		ops = append(ops, op)
+		for _, p := range s.pays {
+			bills[p.lease] = append(bills[p.lease], bill{s.unit, p.cost})
+		}
+	}
+	if r.insist(r.req.ctx, "results", func() error { return r.env.Store.Commit(r.req.ctx, ops...) }) != nil {
+		return false
+	}
+	for l, b := range bills {
+		if !l.accept(b...) {
+			for _, x := range b {
+				r.unpay(x.cost)
+			}
+		}
+	}
+	r.noteEnded(batch)
+	return true
 }
 
 // insist repeats what needs room on our own disk until it succeeds or ctx ends, and says

@@ -93,9 +93,12 @@ func (h handler) receipts(w http.ResponseWriter, r *http.Request) error {
 	return writeLines(w, r.Context(), h.b.Receipts)
 }
 
-// writeLines streams values as JSON lines and flushes each, since the next may be long in
-// coming. What goes wrong before the first line is an ordinary error; afterwards it travels
-// in the trailer.
+// aheadLines is how many lines may wait for a slow reader.
+const aheadLines = 16
+
+// writeLines streams values as JSON lines, each at once, since the next may be long in coming; those that
+// come faster than a write takes share the next one. What goes wrong before the first line is an ordinary
+// error; afterwards it travels in the trailer.
 func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(context.Context, func(T) error) error) error {
 	rc, begun := http.NewResponseController(w), false
 	begin := func() {
@@ -105,6 +108,19 @@ func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(c
 		_ = rc.Flush() // the caller learns that its request is accepted
 	}
 	gone := errors.New("reader has gone")
+	lines, ended := make(chan []byte, aheadLines), make(chan struct{})
+	write := func() {
+		defer close(ended)
+		for b := range lines {
+			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+			if len(lines) == 0 && rc.Flush() != nil {
+				return
+			}
+		}
+	}
 	err := source(ctx, func(v T) error {
 		b, err := json.Marshal(v)
 		if err != nil {
@@ -112,16 +128,19 @@ func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(c
 		}
 		if !begun {
 			begin()
+			go write()
 		}
-		_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if _, err := w.Write(append(b, '\n')); err != nil {
+		select {
+		case lines <- append(b, '\n'):
+			return nil
+		case <-ended:
 			return gone
 		}
-		if err := rc.Flush(); err != nil {
-			return gone
-		}
-		return nil
 	})
+	close(lines)
+	if begun {
+		<-ended
+	}
 	switch {
 	case err == nil && !begun:
 		begin()
