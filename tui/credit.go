@@ -57,7 +57,7 @@ func receiptTable() table[receiptRow] {
 			{field: "amount", head: "cr", width: 10, right: true, num: func(r *row) float64 { return float64(r.effect) / float64(ledger.Credit) },
 				text: func(r *row, _ time.Time) string { return signed(r.effect) },
 				tint: func(r *row) style {
-					if r.effect < 0 {
+					if r.effect <= 0 {
 						return plain
 					}
 					return good

@@ -17,9 +17,9 @@ func credits(c ledger.Credits) string {
 	return c.Decimal()
 }
 
-// signed is credits with its sign always shown.
+// signed is credits with its sign.
 func signed(c ledger.Credits) string {
-	if c < 0 {
+	if c <= 0 {
 		return credits(c)
 	}
 	return "+" + credits(c)

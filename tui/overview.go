@@ -83,8 +83,8 @@ func (m *model) balanceBox(w, h int) block {
 	b := m.status.Balance
 	in, out := flows(m.day, m.status.Account, m.now, day)
 	remark := fmt.Sprintf("earned %s  spent %s", credits(in), credits(out))
-	if b.Locked != 0 {
-		remark += "  locked " + credits(b.Locked)
+	if locked := "  locked " + credits(b.Locked); b.Locked != 0 && len(remark+locked) <= w-len("┌ Credits, 24 h ─  ─┐") {
+		remark += locked
 	}
 	var lines []string
 	switch {
@@ -93,7 +93,7 @@ func (m *model) balanceBox(w, h int) block {
 	case m.trouble(fromReceipts) != "":
 		lines = wrap("Receipts cannot be read: "+m.trouble(fromReceipts), w-4)
 	case b.Net == 0 && len(m.day) == 0:
-		lines = []string{"Balance 0.00. Donate to earn: press d on Overview."}
+		lines = wrap("Balance 0.00. Donate to earn: press d on Overview.", w-4)
 	default:
 		width := max(w-4, 1)
 		lines = m.g.dayChart(balances(m.day, m.status.Account, b.Net, m.now, width), m.now, width, h-2)

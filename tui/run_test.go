@@ -15,35 +15,47 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/charmbracelet/x/vt"
+
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/localapi"
 	"github.com/personal-power-plant/p3/node/nodetest"
 )
 
-// A watched is a terminal's output on which one can wait for a text.
+// A watched is a terminal on which one can wait for a text.
 type watched struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	want string
-	seen chan struct{}
+	mu     sync.Mutex
+	text   bytes.Buffer // all that was written
+	screen *vt.Emulator // what a person sees of it: programs draw only what has changed
+	want   string
+	seen   chan struct{}
+}
+
+func newWatched(w, h int) *watched {
+	t := &watched{screen: vt.NewEmulator(w, h)}
+	go io.Copy(io.Discard, t.screen) // what a terminal answers; Close would race with this
+	return t
 }
 
 func (w *watched) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.text.Write(b)
+	if w.screen != nil {
+		w.screen.Write(b)
+	}
 	w.check()
 	return len(b), nil
 }
 
 func (w *watched) check() {
-	if w.seen != nil && bytes.Contains(w.text.Bytes(), []byte(w.want)) {
+	if w.seen != nil && strings.Contains(w.screen.String(), w.want) {
 		close(w.seen)
 		w.seen = nil
 	}
 }
 
-// wait waits until text has been written since the last wait.
+// wait waits until text is on the screen.
 func (w *watched) wait(t *testing.T, text string) {
 	t.Helper()
 	seen := make(chan struct{})
@@ -54,11 +66,10 @@ func (w *watched) wait(t *testing.T, text string) {
 	select {
 	case <-seen:
 	case <-time.After(20 * time.Second):
-		t.Fatalf("never saw %q in %q", text, w.all())
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		t.Fatalf("never saw %q on\n%s", text, w.screen)
 	}
-	w.mu.Lock()
-	w.text.Reset()
-	w.mu.Unlock()
 }
 
 func (w *watched) all() string {
@@ -85,7 +96,7 @@ func TestRunOverASocket(t *testing.T) {
 	defer func() { stop(); <-served }()
 
 	keys, typed := io.Pipe()
-	out := &watched{}
+	out := newWatched(100, 30)
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(t.Context(), node.NewClient(socket), Options{In: keys, Out: out, NoColor: true, width: 100, height: 30})
@@ -98,7 +109,7 @@ func TestRunOverASocket(t *testing.T) {
 	out.wait(t, "/maple")
 	stop() // the node goes
 	out.wait(t, "stale")
-	if colour := regexp.MustCompile(`\x1b\[[0-9;]*3[0-7][;m]`).FindString(out.all()); colour != "" {
+	if colour := regexp.MustCompile(`\x1b\[([0-9;]*;)?(3|4|9|10)[0-8](;[0-9;]*)?m`).FindString(out.all()); colour != "" {
 		t.Errorf("colour %q in spite of NoColor", colour)
 	}
 	typed.Write([]byte("q"))
@@ -111,7 +122,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	keys, typed := io.Pipe()
 	defer typed.Close()
-	out := &watched{}
+	out := newWatched(80, 24)
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, nodetest.New(nodetest.Sample(start, 3)), Options{In: keys, Out: out, width: 80, height: 24})
