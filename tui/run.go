@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 )
 
 // Options of Run. The zero value takes the process' terminal and environment.
@@ -40,8 +41,8 @@ func Run(ctx context.Context, n Node, o Options) error {
 	if o.width > 0 {
 		opts = append(opts, tea.WithWindowSize(o.width, o.height))
 	}
-	if o.NoColor {
-		opts = append(opts, tea.WithEnvironment(append(os.Environ(), "NO_COLOR=1")))
+	if o.NoColor || os.Getenv("NO_COLOR") != "" { // whatever its value: no-color.org
+		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
 	_, err := tea.NewProgram(newModel(inner, n, f, o), opts...).Run()
 	if ctx.Err() != nil {

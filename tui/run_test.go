@@ -80,6 +80,8 @@ func (w *watched) all() string {
 
 // The real program over a real socket: a person looks around and quits.
 func TestRunOverASocket(t *testing.T) {
+	t.Setenv("CLICOLOR_FORCE", "1") // there would be colour, but for the option
+	t.Setenv("TERM", "xterm-256color")
 	dir, err := os.MkdirTemp("", "p3")
 	if err != nil {
 		t.Fatal(err)
