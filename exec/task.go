@@ -12,10 +12,11 @@ import (
 
 // An Input is what one unit of a job gets.
 type Input struct {
-	Text      string `cbor:"1,keyasint,omitempty" json:"text,omitempty"`       // replaces "{}" in the arguments
-	Stdin     []byte `cbor:"2,keyasint,omitempty" json:"stdin,omitempty"`      // at most MaxInline bytes
-	Files     []File `cbor:"3,keyasint,omitempty" json:"files,omitempty"`      // under /in
-	StdinFile *File  `cbor:"4,keyasint,omitempty" json:"stdin_file,omitempty"` // instead of Stdin when that would be too long
+	Text      string   `cbor:"1,keyasint,omitempty" json:"text,omitempty"`       // replaces "{}" in the arguments
+	Stdin     []byte   `cbor:"2,keyasint,omitempty" json:"stdin,omitempty"`      // at most MaxInline bytes
+	Files     []File   `cbor:"3,keyasint,omitempty" json:"files,omitempty"`      // under /in
+	StdinFile *File    `cbor:"4,keyasint,omitempty" json:"stdin_file,omitempty"` // instead of Stdin when that would be too long
+	Args      []string `cbor:"5,keyasint,omitempty" json:"args,omitempty"`       // in place of the job's arguments, at most MaxInline bytes together
 }
 
 // MaxInline is the most bytes of stdin that travel inside a task instead of as a blob.

@@ -99,22 +99,37 @@ func ValidName(name string) bool {
 // MaxArgBytes bounds the arguments of one unit, expanded.
 const MaxArgBytes = 1 << 20
 
-// CheckArgs says whether ExpandArgs would stay within MaxArgBytes, without doing it.
-func CheckArgs(args []string, text string) error {
+// CheckArgs says whether the arguments of a unit are sound: its own, or the job's within MaxArgBytes once
+// ExpandArgs has expanded them, which it does not do.
+func CheckArgs(args []string, in Input) error {
 	n := int64(0) // an int may have 32 bits: too few for what strangers ask
+	for _, a := range in.Args {
+		if n += int64(len(a)) + 1; n > MaxInline {
+			return fmt.Errorf("the unit's own arguments come to more than %d bytes: pass the input on stdin instead", MaxInline)
+		}
+		if strings.ContainsRune(a, 0) {
+			return fmt.Errorf("argument %q holds a zero byte", a)
+		}
+	}
+	if len(in.Args) > 0 {
+		return nil
+	}
 	for _, a := range args {
-		if n += int64(len(a)) + int64(strings.Count(a, "{}"))*int64(len(text)); n > MaxArgBytes {
+		if n += int64(len(a)) + int64(strings.Count(a, "{}"))*int64(len(in.Text)); n > MaxArgBytes {
 			return fmt.Errorf("the arguments of a unit come to more than %d bytes: pass the input on stdin instead", MaxArgBytes)
 		}
 	}
 	return nil
 }
 
-// ExpandArgs replaces "{}" in the job's arguments by the unit's text.
-func ExpandArgs(args []string, text string) []string {
+// ExpandArgs returns the unit's own arguments, or else the job's with "{}" replaced by the unit's text.
+func ExpandArgs(args []string, in Input) []string {
+	if len(in.Args) > 0 {
+		return in.Args
+	}
 	out := make([]string, len(args))
 	for i, a := range args {
-		out[i] = strings.ReplaceAll(a, "{}", text)
+		out[i] = strings.ReplaceAll(a, "{}", in.Text)
 	}
 	return out
 }

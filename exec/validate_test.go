@@ -31,7 +31,7 @@ func TestCheckArgsMeasuresWhatExpandArgsMakes(t *testing.T) {
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
 			text := strings.Repeat("t", c.text)
-			err := CheckArgs(c.args, text)
+			err := CheckArgs(c.args, Input{Text: text})
 			if (err == nil) != c.ok {
 				t.Fatalf("%v, want ok = %v", err, c.ok)
 			}
@@ -39,12 +39,28 @@ func TestCheckArgsMeasuresWhatExpandArgsMakes(t *testing.T) {
 				return
 			}
 			n := 0
-			for _, a := range ExpandArgs(c.args, text) {
+			for _, a := range ExpandArgs(c.args, Input{Text: text}) {
 				n += len(a)
 			}
 			if n > most {
 				t.Errorf("expanded to %d bytes, the most is %d", n, most)
 			}
 		})
+	}
+}
+
+// A unit's own arguments stand for themselves: braces in them mean nothing.
+func TestUnitsOwnArgumentsReplaceTheJobs(t *testing.T) {
+	in := Input{Text: "t", Args: []string{"a{}", "b"}}
+	if err := CheckArgs([]string{strings.Repeat("{}", MaxArgBytes)}, in); err != nil {
+		t.Error(err)
+	}
+	if got := ExpandArgs([]string{"{}"}, in); strings.Join(got, " ") != "a{} b" {
+		t.Errorf("got %q", got)
+	}
+	for name, args := range map[string][]string{"too long": {strings.Repeat("a", MaxInline), "b"}, "a zero byte": {"a\x00"}} {
+		if err := CheckArgs(nil, Input{Args: args}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }

@@ -40,6 +40,9 @@ func TestReadme(t *testing.T) {
 				}
 				continue
 			}
+			if strings.Contains(line, "free > 0") { // the job before has just ended: its slots are offered again soon
+				script.WriteString("exec sh -c 'until p3 offer ls --need \"free > 0\"; do sleep 0.1; done'\n")
+			}
 			n++
 			command := strings.ReplaceAll(line, "INVITE", "$INVITE")
 			if line == "p3 tui" { // on a terminal, where somebody presses q

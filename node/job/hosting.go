@@ -748,7 +748,7 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		return nil, &fault{Unit: t.Unit, Code: c, Text: clip(err.Error())}
 	}
 	blobs := h.p.env.Blobs
-	if err := exec.CheckArgs(h.manifest.Args, t.Input.Text); err != nil {
+	if err := exec.CheckArgs(h.manifest.Args, t.Input); err != nil {
 		return fail(CodeManifest, err)
 	}
 	var pathErr error
@@ -759,7 +759,7 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	}
 	spec := exec.Spec{
 		Program: h.program, Data: h.data, Hash: h.manifest.Program.Hash,
-		Args: exec.ExpandArgs(h.manifest.Args, t.Input.Text), Env: h.manifest.Env, Stdin: t.Input.Stdin,
+		Args: exec.ExpandArgs(h.manifest.Args, t.Input), Env: h.manifest.Env, Stdin: t.Input.Stdin,
 		Limits: h.manifest.Limits, Seed: unitSeed(h.manifest.Seed, t.Unit),
 	}
 	need := slices.Clone(t.Input.Files)

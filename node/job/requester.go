@@ -299,7 +299,7 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 		}
 		err = validInput(in)
 		if err == nil {
-			err = exec.CheckArgs(n.m.Args, in.Text)
+			err = exec.CheckArgs(n.m.Args, in)
 		}
 		if err != nil {
 			return n.known(), &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("input of unit %d: %v", unit, err)}

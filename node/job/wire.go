@@ -186,6 +186,11 @@ func validInput(in exec.Input) error {
 	if len(in.Stdin) > exec.MaxInline || len(in.Text) > exec.MaxInline {
 		return fmt.Errorf("input longer than %d bytes", exec.MaxInline)
 	}
+	if len(in.Args) > 0 {
+		if err := exec.CheckArgs(nil, in); err != nil {
+			return err
+		}
+	}
 	if f := in.StdinFile; f != nil && f.Size < 0 {
 		return fmt.Errorf("negative size")
 	}
@@ -228,6 +233,9 @@ func (t *task) size() int {
 	n := 64 + len(t.Input.Text) + len(t.Input.Stdin)
 	for _, f := range t.Input.Files {
 		n += len(f.Name) + 64
+	}
+	for _, a := range t.Input.Args {
+		n += len(a) + 8
 	}
 	return n
 }
