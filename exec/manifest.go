@@ -35,9 +35,10 @@ const (
 
 // Ways to make units out of inputs (Manifest.Each).
 const (
-	EachLines = "lines" // one unit a line; the line, with its newline, is the unit's stdin
-	EachFiles = "files" // one unit a file, at /in/NAME and on stdin
-	EachRange = "range" // one unit a number; its decimal, with a newline, is the unit's stdin
+	EachLines  = "lines"  // one unit a line; the line, with its newline, is the unit's stdin
+	EachFiles  = "files"  // one unit a file, at /in/NAME and on stdin
+	EachParams = "params" // one unit a combination of parameters, in its arguments; the values, between tabs, are its stdin
+	EachRange  = "range"  // one unit a number; its decimal, with a newline, is the unit's stdin
 )
 
 // A Manifest is the whole statement of a job. Its canonical CBOR is what requester and
@@ -50,7 +51,7 @@ type Manifest struct {
 	Program File           `cbor:"5,keyasint" json:"program"`         // the module
 	Args    []string       `cbor:"6,keyasint,omitempty" json:"args"`  // after argv[0]; "{}" stands for the unit's input
 	Env     []string       `cbor:"7,keyasint,omitempty" json:"env"`   // "KEY=value"
-	Each    string         `cbor:"8,keyasint" json:"each"`            // EachLines, EachFiles, EachRange
+	Each    string         `cbor:"8,keyasint" json:"each"`            // EachLines, EachFiles, EachParams, EachRange
 	Data    []File         `cbor:"9,keyasint,omitempty" json:"data"`  // read-only, under /data
 	Limits  Limits         `cbor:"10,keyasint" json:"limits"`         // per unit
 	Verify  int            `cbor:"11,keyasint" json:"verify"`         // replicas that must agree; 1 = no voting

@@ -3,6 +3,7 @@ package exec
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,8 +27,8 @@ func (m Manifest) Validate() error {
 		return fmt.Errorf("kind %q: this p3 knows %q", m.Kind, KindMap)
 	case m.Engine != EngineWASM:
 		return fmt.Errorf("engine %q: this p3 knows %q", m.Engine, EngineWASM)
-	case m.Each != EachLines && m.Each != EachFiles && m.Each != EachRange:
-		return fmt.Errorf("each %q: use %s, %s or %s", m.Each, EachLines, EachFiles, EachRange)
+	case !slices.Contains([]string{EachLines, EachFiles, EachParams, EachRange}, m.Each):
+		return fmt.Errorf("each %q: use %s, %s, %s or %s", m.Each, EachLines, EachFiles, EachParams, EachRange)
 	case len(m.Name) > 64 || !utf8.ValidString(m.Name):
 		return fmt.Errorf("name longer than 64 bytes")
 	case m.Program.Size <= 0 || m.Program.Size > MaxProgram:

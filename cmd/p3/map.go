@@ -45,31 +45,60 @@ they and all before them are there.
   p3 map upper.wasm lines.txt
   seq 1000 | p3 map square.wasm > squares.txt
   p3 map --files stat.wasm *.txt -- --verbose {}
+  p3 map --colsep , fit.wasm points.csv -- --x {1} --y {2} --out {#}.txt
   p3 map --range 0:64 --verify 2 render.wasm > tiles
 
 ` + exitHelp,
-		RunE: func(c *cobra.Command, args []string) error {
-			if n := c.ArgsLenAtDash(); n >= 0 {
-				o.spec.Args = append(o.spec.Args, args[n:]...)
-				args = args[:n]
-			}
-			return a.mapJob(c.Context(), &o, args)
-		},
+		RunE: func(c *cobra.Command, args []string) error { return a.mapJob(c, &o, args) },
 	}
+	o.flags(c)
+	f := c.Flags()
+	f.StringVar(&o.spec.Each.Range, "range", "", "one unit a number: FROM:TO[:STEP], TO excluded")
+	f.StringVar(&o.spec.Each.Colsep, "colsep", "", "regular expression between columns of an input, {1}, {2}, … in ARGS")
+	f.BoolVar(&o.files, "files", false, "the arguments after APP are files, one unit each")
+	return c
+}
+
+func (a *app) sweepCmd() *cobra.Command {
+	o := mapOptions{spec: newSpec()}
+	c := &cobra.Command{
+		Use:   "sweep APP --param NAME=FROM:TO:STEP... [-- ARGS...]",
+		Short: "Run a program once for each combination of parameters",
+		Long: `Run a WebAssembly program once for each combination of parameters, on other people's machines.
+
+A parameter is a row of decimal numbers, TO included when a step meets it, or a list of words. Every
+unit gets --NAME=VALUE for each, or ARGS with {NAME} replaced; the values, between tabs, are its stdin.
+The last parameter changes fastest. Results come to stdout in that order.
+
+  p3 sweep fit.wasm --param x=0:1:0.1 --param mode=fast,exact
+  p3 sweep fit.wasm --param x=0:1:0.1 --dry-run -- --from {x} --seed 7
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error { return a.mapJob(c, &o, args) },
+	}
+	o.flags(c)
+	c.Flags().StringArrayVar(&o.spec.Each.Params, "param", nil, "NAME=FROM:TO:STEP or NAME=WORD,WORD; more than once for a grid")
+	return c
+}
+
+// flags are those of every way to give a job its units.
+func (o *mapOptions) flags(c *cobra.Command) {
 	o.spec.flags(c)
 	f := c.Flags()
 	f.StringVarP(&o.file, "file", "f", "", "read the job from a YAML or JSON file")
-	f.BoolVar(&o.files, "files", false, "the arguments after APP are files, one unit each")
 	f.BoolVarP(&o.detach, "detach", "d", false, "print the job's ID and leave; see p3 job watch")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the job as it would be submitted, and do nothing")
 	f.StringVarP(&o.outDir, "out", "o", "", "folder for what units leave in /out, one folder a unit")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "give up when no provider can be had for so long (0 = never)")
-	return c
 }
 
 // mapJob is the whole verb: check, submit, feed, print.
-func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
-	ctx, cancel := a.bounded(ctx)
+func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
+	if n := c.ArgsLenAtDash(); n >= 0 {
+		o.spec.Args = append(o.spec.Args, args[n:]...)
+		args = args[:n]
+	}
+	ctx, cancel := a.bounded(c.Context())
 	defer cancel()
 	if o.file != "" {
 		if err := o.spec.load(o.file); err != nil {
@@ -78,7 +107,7 @@ func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
 	}
 	if o.spec.App == "" {
 		if len(args) == 0 {
-			return usage("name a program: p3 map APP [FILE|-]")
+			return usage("name a program: p3 %s", c.Use)
 		}
 		o.spec.App, args = args[0], args[1:]
 	}
@@ -91,7 +120,13 @@ func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
 	if len(args) > 1 {
 		return usage("%d inputs given, one file or - is taken; for one unit a file use --files, for arguments of the program write them after --", len(args))
 	}
+	if c.Name() == "sweep" && len(o.spec.Each.Params) == 0 {
+		return usage("give at least one --param, such as --param x=0:1:0.1")
+	}
 	if len(args) == 1 {
+		if len(o.spec.Each.Params) > 0 {
+			return usage("%s: the units come from --param; write arguments of the program after --", args[0])
+		}
 		if o.spec.Each.Range != "" {
 			return usage("inputs are either the numbers of --range or the lines of %s; write arguments of the program after --", args[0])
 		}
@@ -151,7 +186,21 @@ func (a *app) mapJob(ctx context.Context, o *mapOptions, args []string) error {
 	return f.run(ctx)
 }
 
+// source yields the job's units, with arguments of their own where providers cannot make them.
 func (a *app) source(ctx context.Context, s *spec, cl *node.Client) (source, error) {
+	if len(s.Each.Params) > 0 {
+		params, err := parseParams(s.Each.Params)
+		return grid(params, s.Args), err
+	}
+	t, err := newTemplate(s.Args, s.Each.Colsep)
+	if err != nil {
+		return nil, err
+	}
+	src, err := a.inputs(ctx, s, cl)
+	return t.on(src), err
+}
+
+func (a *app) inputs(ctx context.Context, s *spec, cl *node.Client) (source, error) {
 	switch {
 	case s.Each.Range != "":
 		from, step, n, err := parseRange(s.Each.Range)

@@ -42,9 +42,11 @@ type spec struct {
 }
 
 type eachSpec struct {
-	Lines string   `yaml:"lines"` // a file, or "-"
-	Files []string `yaml:"files"` // paths or patterns
-	Range string   `yaml:"range"` // FROM:TO[:STEP], TO excluded
+	Lines  string   `yaml:"lines"`  // a file, or "-"
+	Files  []string `yaml:"files"`  // paths or patterns
+	Range  string   `yaml:"range"`  // FROM:TO[:STEP], TO excluded
+	Params []string `yaml:"params"` // NAME=FROM:TO:STEP, TO included, or NAME=WORD,WORD
+	Colsep string   `yaml:"colsep"` // regular expression between the columns {1}, {2} of an input
 }
 
 type limitSpec struct {
@@ -62,7 +64,6 @@ func (s *spec) flags(c *cobra.Command) {
 	f.StringVar(&s.Name, "name", "", "what to call the job (default: the program's)")
 	f.StringToStringVar(&s.Env, "env", nil, "environment of the program, NAME=value")
 	f.StringArrayVar(&s.Data, "data", nil, "file that every unit finds under /data, read-only")
-	f.StringVar(&s.Each.Range, "range", "", "one unit a number: FROM:TO[:STEP], TO excluded")
 	f.IntVar(&s.Verify, "verify", s.Verify, "compute each unit on this many accounts and compare (1 = do not)")
 	f.StringVar(&s.Need, "need", "", `condition on offers, such as 'arch == "amd64" && mem >= 4'`)
 	f.StringVar(&s.Limits.Fuel, "fuel", "", "most fuel of one unit (default 100G)")
@@ -107,7 +108,7 @@ func (s *spec) load(path string) error {
 }
 
 var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price",
-	"retries", "seed", "lines", "files", "range", "fuel", "memory", "time", "output"}
+	"retries", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
 
 // didYouMean finds the word that an unknown field was meant to be.
 func didYouMean(msg string) string {
@@ -139,6 +140,12 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 	if err := s.limits(&m.Limits); err != nil {
 		return m, err
 	}
+	if _, err := newTemplate(s.Args, s.Each.Colsep); err != nil {
+		return m, err
+	}
+	if _, err := parseParams(s.Each.Params); err != nil {
+		return m, err
+	}
 	var err error
 	if m.Budget, err = ledger.ParseCredits(s.MaxCost); err != nil {
 		return m, usage("--max-cost: %v", err)
@@ -161,6 +168,8 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 		m.Each = exec.EachRange
 	case len(s.Each.Files) > 0:
 		m.Each = exec.EachFiles
+	case len(s.Each.Params) > 0:
+		m.Each = exec.EachParams
 	default:
 		m.Each = exec.EachLines
 	}
