@@ -27,6 +27,8 @@ func (m Manifest) Validate() error {
 		return fmt.Errorf("kind %q: this p3 knows %q", m.Kind, KindMap)
 	case m.Engine != EngineWASM:
 		return fmt.Errorf("engine %q: this p3 knows %q", m.Engine, EngineWASM)
+	case m.Jobs < 0:
+		return fmt.Errorf("%d units at a time: give a number from 1 on, or 0 for as many as hosts take", m.Jobs)
 	case !slices.Contains([]string{EachLines, EachFiles, EachParams, EachRange}, m.Each):
 		return fmt.Errorf("each %q: use %s, %s, %s or %s", m.Each, EachLines, EachFiles, EachParams, EachRange)
 	case len(m.Name) > 64 || !utf8.ValidString(m.Name):

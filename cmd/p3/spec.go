@@ -38,6 +38,7 @@ type spec struct {
 	MaxCost  string            `yaml:"max_cost"`
 	MaxPrice string            `yaml:"max_price"` // cr per Tfuel
 	Retries  int               `yaml:"retries"`
+	Jobs     int               `yaml:"jobs"`
 	Seed     uint64            `yaml:"seed"`
 }
 
@@ -72,6 +73,7 @@ func (s *spec) flags(c *cobra.Command) {
 	f.StringVar(&s.Limits.Output, "output-limit", "", "most output of one unit (default 16MiB)")
 	f.StringVar(&s.MaxCost, "max-cost", s.MaxCost, "most credit for the whole job")
 	f.StringVar(&s.MaxPrice, "max-price", "", "most credit per Tfuel (default: any)")
+	f.IntVarP(&s.Jobs, "jobs", "j", 0, "most units at a time (0 = as many as providers take)")
 	f.IntVar(&s.Retries, "retries", s.Retries, "further tries of a unit after a host failed")
 	f.Uint64Var(&s.Seed, "seed", 0, "of the programs' random numbers")
 }
@@ -108,7 +110,7 @@ func (s *spec) load(path string) error {
 }
 
 var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price",
-	"retries", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
+	"retries", "jobs", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
 
 // didYouMean finds the word that an unknown field was meant to be.
 func didYouMean(msg string) string {
@@ -128,7 +130,7 @@ func didYouMean(msg string) string {
 func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path string) (exec.File, error)) (exec.Manifest, error) {
 	m := exec.Manifest{
 		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify,
-		Need: s.Need, Retries: s.Retries, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
+		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
 	}
 	if m.Name == "" {
 		m.Name = strings.TrimSuffix(filepath.Base(s.App), ".wasm")

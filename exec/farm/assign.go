@@ -50,13 +50,16 @@ func (f *Farm) pick(h *host) *unit {
 	for _, again := f.ended[f.next]; again; _, again = f.ended[f.next] {
 		f.next++ // restored
 	}
-	if f.next >= f.known || f.next-f.done >= uint64(f.cfg.MaxAhead) || len(f.accounts) < f.cfg.Verify {
+	if f.next >= f.known || f.next-f.done >= uint64(f.cfg.MaxAhead) || f.full() || len(f.accounts) < f.cfg.Verify {
 		return nil
 	}
 	u := f.newUnit(f.next)
 	f.next++
 	return u
 }
+
+// full reports that no more units may be on their way.
+func (f *Farm) full() bool { return f.cfg.MaxOpen > 0 && len(f.units) >= f.cfg.MaxOpen }
 
 func (f *Farm) newUnit(id uint64) *unit {
 	var u *unit

@@ -12,6 +12,8 @@ type Config struct {
 	// MaxAhead bounds how far work runs ahead of the first unfinished unit, and with it
 	// memory, in units. Default 1024.
 	MaxAhead int
+	// MaxOpen bounds how many units are on their way at a time. 0 means as many as hosts take.
+	MaxOpen int
 	// Straggler is the policy for slow replicas.
 	Straggler Straggler
 	// BadAfter is how many times a host may be outvoted before it is used no more. Default 2:

@@ -137,8 +137,8 @@ func (w *world) perform(actions []Action) {
 			w.finished = true
 		}
 	}
-	if s := w.farm.Stats(); s.Open > uint64(w.cfg.MaxAhead) {
-		w.t.Fatalf("%d units open, window %d", s.Open, w.cfg.MaxAhead)
+	if s := w.farm.Stats(); s.Open > uint64(w.cfg.MaxAhead) || w.cfg.MaxOpen > 0 && s.Open > uint64(w.cfg.MaxOpen) {
+		w.t.Fatalf("%d units open, window %d, at most %d", s.Open, w.cfg.MaxAhead, w.cfg.MaxOpen)
 	}
 	for u := range w.known {
 		if (w.farm.State(u) == Ended) != w.ended[u] {
@@ -157,7 +157,7 @@ func (w *world) busy() {
 	if f.over {
 		return
 	}
-	fresh := f.next < f.known && f.next < f.done+uint64(w.cfg.MaxAhead) && len(f.accounts) >= w.cfg.Verify
+	fresh := f.next < f.known && f.next < f.done+uint64(w.cfg.MaxAhead) && !f.full() && len(f.accounts) >= w.cfg.Verify
 	for _, h := range f.order {
 		if len(h.running) >= h.room(h.queue) || !f.usable(h) {
 			continue
@@ -266,6 +266,7 @@ func TestEveryUnitEndsOnceUnderAnySchedule(t *testing.T) {
 			Verify:   rapid.IntRange(1, 3).Draw(t, "verify"),
 			Retries:  rapid.IntRange(0, 4).Draw(t, "retries"),
 			MaxAhead: rapid.IntRange(1, 20).Draw(t, "ahead"),
+			MaxOpen:  rapid.IntRange(0, 6).Draw(t, "open"),
 			BadAfter: rapid.IntRange(1, 3).Draw(t, "bad-after"),
 		}
 		cfg.Straggler.Off = rapid.Bool().Draw(t, "no-dup")

@@ -101,7 +101,7 @@ func (s *stage) do(w []string) []string {
 	}
 	switch w[0] {
 	case "config":
-		s.farm = New(Config{Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), BadAfter: optN("bad-after")})
+		s.farm = New(Config{Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
 		return nil
 	case "add":
 		return show(f.AddUnits(num(1), now))

@@ -95,6 +95,7 @@ func (f *Farm) finish(u *unit) {
 			f.strike(r.host)
 		}
 	}
+	f.open = f.open || f.full() // hosts may have waited for room
 	delete(f.units, u.id)
 	f.markDone(u.id)
 	*u = unit{reps: clearReplicas(u.reps), failed: u.failed[:0]}

@@ -244,6 +244,9 @@ func (r *run) hire(now time.Time) {
 		slots++
 	}
 	want := waiting * uint64(r.m.Verify)
+	if r.m.Jobs > 0 {
+		want = min(waiting, uint64(r.m.Jobs)) * uint64(r.m.Verify)
+	}
 	if r.farm.Why() == "" || len(r.leases) == 0 {
 		r.stuckSince = time.Time{}
 	} else if r.stuckSince.IsZero() {
