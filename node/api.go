@@ -133,6 +133,7 @@ type UnitResult struct {
 	Hosts  []string       `json:"hosts"`           // names of the peers that agreed
 	Cost   ledger.Credits `json:"cost_ucr"`
 	Tries  int            `json:"tries"`
+	Ended  time.Time      `json:"ended"` // when it was known here
 }
 
 // An Offer as browsers see it.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +30,11 @@ type mapOptions struct {
 	dryRun bool
 	outDir string
 	wait   time.Duration
+
+	resultsDir           string
+	logFile              string
+	resume, resumeFailed bool
+	haltText             string
 }
 
 func (a *app) mapCmd() *cobra.Command {
@@ -89,6 +96,11 @@ func (o *mapOptions) flags(c *cobra.Command) {
 	f.BoolVarP(&o.detach, "detach", "d", false, "print the job's ID and leave; see p3 job watch")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the job as it would be submitted, and do nothing")
 	f.StringVarP(&o.outDir, "out", "o", "", "folder for what units leave in /out, one folder a unit")
+	f.StringVar(&o.resultsDir, "results", "", "folder for stdout and stderr of units too, one folder a unit")
+	f.StringVar(&o.logFile, "joblog", "", "write a line for each unit that has ended, in the columns of GNU parallel")
+	f.BoolVar(&o.resume, "resume", false, "leave out the inputs that the job log has")
+	f.BoolVar(&o.resumeFailed, "resume-failed", false, "the same, but do again what failed")
+	f.StringVar(&o.haltText, "halt", "never", "end early: now,fail=N, now,success=N or now,done=N; N may be a percentage of those that ended")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "give up when no provider can be had for so long (0 = never)")
 }
 
@@ -132,6 +144,11 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 		}
 		o.spec.Each.Lines = args[0]
 	}
+	f, err := o.attach(a)
+	if err != nil {
+		return err
+	}
+	defer f.close()
 	cl := a.client()
 	put := func(ctx context.Context, path string) (exec.File, error) {
 		r, err := os.Open(path)
@@ -172,7 +189,7 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 	if !a.json {
 		a.say("%s  %s  at most %s", j.ID.Short(), j.Name, j.Budget)
 	}
-	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), src: &replay{next: src}, outDir: o.outDir, wait: o.wait}
+	f.cl, f.id, f.short, f.src = cl, j.ID.String(), j.ID.Short(), &replay{next: f.sieve.on(src)}
 	if o.detach {
 		if err := f.send(ctx); err != nil {
 			return err
@@ -184,6 +201,28 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 		return nil
 	}
 	return f.run(ctx)
+}
+
+// attach prepares what becomes of the results.
+func (o *mapOptions) attach(a *app) (*feed, error) {
+	f := &feed{a: a, outDir: o.outDir, resultsDir: o.resultsDir, wait: o.wait, sieve: &sieve{}}
+	var err error
+	if f.halt, err = parseHalt(o.haltText); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.detach && (o.logFile != "" || o.resultsDir != "" || f.halt.why != ""):
+		return nil, usage("--joblog, --results and --halt need somebody who stays: leave out --detach")
+	case o.logFile == "" && (o.resume || o.resumeFailed):
+		return nil, usage("--resume and --resume-failed read what is done from a job log: name it with --joblog FILE")
+	case o.logFile == "" || o.dryRun:
+		return f, nil
+	}
+	f.log, err = openJobLog(o.logFile, strings.Join(append([]string{o.spec.App}, o.spec.Args...), " "), o.resume, o.resumeFailed)
+	if err == nil {
+		f.sieve.done = f.log.done
+	}
+	return f, err
 }
 
 // source yields the job's units, with arguments of their own where providers cannot make them.
@@ -233,6 +272,18 @@ type feed struct {
 	wait      time.Duration
 	failed    uint64
 	next      uint64 // the first result not printed
+
+	resultsDir string
+	log        *jobLog // nil = none
+	sieve      *sieve  // nil = all inputs are units
+	halt       halt
+	halted     atomic.Bool
+}
+
+func (f *feed) close() {
+	if f.log != nil {
+		f.log.w.Close()
+	}
 }
 
 func (f *feed) run(ctx context.Context) error {
@@ -244,7 +295,7 @@ func (f *feed) run(ctx context.Context) error {
 	sending, stopSending := context.WithCancel(gctx)
 	g.Go(func() error {
 		err := f.send(sending)
-		if sending.Err() != nil && gctx.Err() == nil {
+		if sending.Err() != nil && gctx.Err() == nil || f.halted.Load() {
 			return nil // the job ended before its input did
 		}
 		return err
@@ -277,7 +328,7 @@ func (f *feed) run(ctx context.Context) error {
 		return err
 	}
 	bar.done(j)
-	if j.State == node.JobCancelled {
+	if j.State == node.JobCancelled && !f.halted.Load() {
 		return &node.Problem{Code: node.CodeInternal, Message: f.short + " was cancelled", Hint: "its results so far: p3 job output " + f.short}
 	}
 	if f.failed > 0 {
@@ -347,8 +398,16 @@ func (f *feed) receive(ctx context.Context) error {
 			if f.next%releaseEvery == 0 {
 				f.src.release(f.next)
 			}
+			if f.halt.met(f.next, f.failed) && !f.halted.Swap(true) {
+				f.a.say("ending %s: %d units have ended, %d of them failed", f.short, f.next, f.failed)
+				_, err := f.cl.CancelJob(ctx, f.id)
+				return errors.Join(err, errHalted)
+			}
 			return nil
 		})
+		if errors.Is(err, errHalted) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -356,15 +415,30 @@ func (f *feed) receive(ctx context.Context) error {
 	})
 }
 
+// errHalted ends the reading of results.
+var errHalted = errors.New("halted")
+
 func (f *feed) print(ctx context.Context, u node.UnitResult) error {
 	if u.Error != "" || !u.Result.OK() {
 		f.failed++
 		f.a.say("unit %d: %s", u.Unit, explainUnit(u))
 	}
+	seq := f.sieve.seq(u.Unit)
+	name := fmt.Sprintf("%06d", seq-1)
 	if f.outDir != "" && len(u.Result.Files) > 0 {
-		dir := filepath.Join(f.outDir, fmt.Sprintf("%06d", u.Unit))
-		if err := saveFiles(ctx, f.cl, u.Result.Files, dir); err != nil {
+		if err := saveFiles(ctx, f.cl, u.Result.Files, filepath.Join(f.outDir, name)); err != nil {
 			return err
+		}
+	}
+	if f.resultsDir != "" {
+		if err := saveStreams(filepath.Join(f.resultsDir, name), u.Result); err != nil {
+			return err
+		}
+	}
+	if f.log != nil {
+		in, _, _ := f.src.have(u.Unit)
+		if err := f.log.add(seq, in, u); err != nil {
+			return fmt.Errorf("job log: %w", err)
 		}
 	}
 	if f.a.json {
@@ -456,6 +530,14 @@ func saveFiles(ctx context.Context, cl *node.Client, list []exec.File, dir strin
 		}
 	}
 	return nil
+}
+
+// saveStreams keeps what a unit wrote to stdout and stderr.
+func saveStreams(dir string, r exec.Result) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(filepath.Join(dir, "stdout"), r.Stdout, 0o644), os.WriteFile(filepath.Join(dir, "stderr"), r.Stderr, 0o644))
 }
 
 func saveFile(ctx context.Context, cl *node.Client, root *os.Root, f exec.File) error {

@@ -46,6 +46,7 @@ type outcome struct {
 	Cost   ledger.Credits `cbor:"4,keyasint"`
 	Tries  int            `cbor:"5,keyasint"`
 	Losers int            `cbor:"6,keyasint,omitempty"`
+	Ended  int64          `cbor:"7,keyasint,omitempty"` // Unix ms
 }
 
 func (o *outcome) failed() bool { return o.Error != "" || !o.Result.Result.OK() }

@@ -550,7 +550,7 @@ func (r *Requester) unitResult(n *run, unit uint64) (node.UnitResult, error) {
 			}
 		}
 	}
-	return node.UnitResult{Unit: unit, Result: res, Error: o.Error, Hosts: o.Hosts, Cost: o.Cost, Tries: o.Tries}, nil
+	return node.UnitResult{Unit: unit, Result: res, Error: o.Error, Hosts: o.Hosts, Cost: o.Cost, Tries: o.Tries, Ended: time.UnixMilli(o.Ended)}, nil
 }
 
 func (r *Requester) readBlob(f exec.File) ([]byte, error) {

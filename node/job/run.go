@@ -542,7 +542,7 @@ func (r *run) nameOf(p peer.ID) string {
 }
 
 func (r *run) accept(a farm.Accept) {
-	s := settled{unit: a.Unit, out: outcome{Losers: len(a.Losers), Tries: len(a.Winners) + len(a.Losers)}}
+	s := settled{unit: a.Unit, out: outcome{Ended: time.Now().UnixMilli(), Losers: len(a.Losers), Tries: len(a.Winners) + len(a.Losers)}}
 	for _, h := range a.Winners {
 		x := r.shown[a.Unit][peer.ID(h)]
 		cost, _ := x.lease.price.Cost(x.result.Result.Fuel) // checked when it came
@@ -599,7 +599,7 @@ func (r *run) fail(a farm.Fail) {
 		x.lease.refuse(a.Unit, CodeOutvoted)
 	}
 	delete(r.shown, a.Unit)
-	r.ending = append(r.ending, settled{unit: a.Unit, out: outcome{Error: a.Reason}})
+	r.ending = append(r.ending, settled{unit: a.Unit, out: outcome{Error: a.Reason, Ended: time.Now().UnixMilli()}})
 	r.env.Emit("error", "job", fmt.Sprintf("unit %d: %s", a.Unit, a.Reason), "job", r.id.Short())
 }
 
