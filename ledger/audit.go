@@ -245,3 +245,30 @@ func (a *Audit) behind(account Account) (n uint64) {
 	}
 	return n
 }
+
+// Row adds a line of an export, by its kind and signed bytes. Its error is an *AuditProblem.
+func (a *Audit) Row(kind string, signed []byte) error {
+	var err error
+	switch kind {
+	case RowEntry:
+		return a.Entry(signed)
+	case RowReceipt:
+		var r Receipt
+		if r, err = ParseReceipt(signed); err == nil {
+			return a.Receipt(r)
+		}
+	case RowNetwork:
+		var g Genesis
+		if g, err = ParseGenesis(signed); err == nil {
+			if id, e := g.ID(); e != nil || id != a.network {
+				err = &NetworkError{Want: a.network, Have: id}
+			}
+		}
+	default:
+		err = fmt.Errorf("row of unknown kind %.20q: %w", kind, ErrMalformed)
+	}
+	if err == nil {
+		return nil
+	}
+	return a.note(AuditProblem{Kind: ProblemInvalid, A: bytes.Clone(signed), Err: err})
+}

@@ -62,17 +62,17 @@ func (m *merged) move(k known) {
 		l := m.lock(k.Ref)
 		l.payer, l.payee, l.settled = k.Account, k.Peer, k.Amount
 	case TypeEarn:
-		l := m.lock(k.Ref)
-		if l.earn != nil {
-			p.Kind, p.B, p.SourceB = ProblemEarnedTwice, l.earn.raw, l.earn.source
-			p.Err = fmt.Errorf("lock %s was taken up by %s and by %s: %w", k.Ref.Short(), l.earn.Account, k.Account, ErrChain)
-			m.audit.note(p)
-			return
-		}
-		l.earned, l.earn = k.Amount, &k
 		if p.Err = m.backed(k); p.Err != nil {
 			m.audit.note(p)
 		}
+		l := m.lock(k.Ref)
+		if l.earn == nil {
+			l.earned, l.earn = k.Amount, &k
+			return
+		}
+		p.Kind, p.B, p.SourceB = ProblemEarnedTwice, l.earn.raw, l.earn.source
+		p.Err = fmt.Errorf("lock %s was taken up by %s and by %s: %w", k.Ref.Short(), l.earn.Account, k.Account, ErrChain)
+		m.audit.note(p)
 	}
 }
 
