@@ -1,137 +1,274 @@
 package ledger
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // An Audit merges the ledgers of several accounts and checks that no credit was made out of
-// nothing: Σ(granted + earned − spent) + in transit = granted by mints, which is 0 in a mutual
-// network. In transit is what was settled and not yet earned; it is negative while an earn
-// made from a voucher waits for its settle. Not safe for concurrent use.
+// nothing: Σ(granted + earned − spent) + in transit + outside = granted by mints, which is 0 in a
+// mutual network. In transit is what was settled and not yet earned between two accounts of the
+// audit; it is negative while an earn made from a voucher waits for its settle. Outside is what
+// went to accounts that are not part of it, less what came from them.
+//
+// Since every chain states its own totals, that sum alone proves little. What makes it a proof is
+// checked with it: each chain is whole, signed and follows the rules; no place in it was signed
+// twice, not even towards somebody else; and each earn is the only one of its lock and answers a
+// settle or a voucher that the payer signed.
+//
+// Everything may be added more than once and in any order. It keeps every entry, about half a
+// kilobyte each. Not safe for concurrent use.
 type Audit struct {
-	genesis Genesis
-	network Network
-	totals  Totals
-	chains  map[Account]*Chain
-	locks   map[Digest]*audited
+	genesis  Genesis
+	network  Network
+	source   string
+	entries  map[place]known
+	chains   map[Account]map[place]bool // the accounts whose own entries were given
+	vouchers map[Digest]voucher         // by digest
+	problems []*AuditProblem
 }
 
-type audited struct {
-	payer           Account
-	settled, earned Credits
-	vouched         Credits
+// A place is where exactly one entry may stand.
+type place struct {
+	account Account
+	epoch   uint32
+	seq     uint64
+}
+
+func (p place) compare(q place) int {
+	return cmp.Or(bytes.Compare(p.account[:], q.account[:]), cmp.Compare(p.epoch, q.epoch), cmp.Compare(p.seq, q.seq))
+}
+
+type known struct {
+	Entry
+	digest Digest
+	raw    []byte
+	source string
+}
+
+// A voucher is a verified one with its lock's two sides.
+type voucher struct {
+	lock         Digest
+	payer, payee Account
+	amount       Credits
 }
 
 // Totals are the sums of an audit.
 type Totals struct {
-	Accounts, Entries              int
+	Accounts, Entries              int // whose chains, and the entries in them
 	Granted, Earned, Spent, Locked Credits
-	InTransit                      Credits
+	InTransit                      Credits // between accounts of the audit
+	Outside                        Credits // to other accounts, less from them
+	Outsiders                      int     // how many others
 }
 
 // Net is granted + earned − spent.
 func (t Totals) Net() Credits { return t.Granted + t.Earned - t.Spent }
 
+// An AuditAccount is one account's part.
+type AuditAccount struct {
+	Head   Head   // after its last entry in order
+	Behind uint64 // entries of it that others hold and its own ledger, as given, does not
+}
+
+// An AuditReport is what an audit found. Credit is conserved if and only if it has no problems.
+type AuditReport struct {
+	Totals
+	Accounts []AuditAccount  // sorted by account
+	Problems []*AuditProblem // as they were found
+}
+
 // NewAudit begins an audit of the network that genesis founds.
 func NewAudit(genesis Genesis) (*Audit, error) {
 	network, err := genesis.ID()
-	return &Audit{genesis: genesis, network: network, chains: make(map[Account]*Chain), locks: make(map[Digest]*audited)}, err
+	return &Audit{genesis: genesis, network: network, entries: make(map[place]known), chains: make(map[Account]map[place]bool),
+		vouchers: make(map[Digest]voucher)}, err
 }
 
-func (a *Audit) lock(id Digest) *audited {
-	l := a.locks[id]
-	if l == nil {
-		l = &audited{}
-		a.locks[id] = l
-	}
-	return l
-}
+// From names where what is added next comes from, for the problems found in it.
+func (a *Audit) From(source string) { a.source = source }
 
-// Entry adds the next entry of its account's chain; every chain starts with its first. It
-// checks signature and place.
+// Entry adds an entry of an account's own ledger. Its error is an *AuditProblem, which the
+// report will hold too: it is malformed, not signed by its account, of another network, or
+// another one is known in its place.
 func (a *Audit) Entry(raw []byte) error {
-	e, _, err := VerifyEntry(raw)
+	e, d, err := VerifyEntry(raw)
+	if err == nil && e.Network != a.network {
+		err = &NetworkError{Want: a.network, Have: e.Network}
+	}
 	if err != nil {
+		return a.note(AuditProblem{Kind: ProblemInvalid, Account: e.Account, Epoch: e.Epoch, Seq: e.Seq, A: bytes.Clone(raw), Err: err})
+	}
+	if err := a.meet(e, d, raw); err != nil {
 		return err
 	}
-	c := a.chains[e.Account]
-	if c == nil {
-		c = NewChain(a.network, e.Account, a.genesis.Floor)
+	own := a.chains[e.Account]
+	if own == nil {
+		own = make(map[place]bool)
+		a.chains[e.Account] = own
 	}
-	d, err := c.Apply(e)
-	if err != nil {
-		return err
-	}
-	a.chains[e.Account] = c
-	a.totals.Entries++
-	switch e.Type {
-	case TypeLock:
-		a.lock(d).payer = e.Account
-	case TypeSettle:
-		a.lock(e.Ref).settled = e.Amount
-	case TypeEarn:
-		l := a.lock(e.Ref)
-		if l.earned != 0 {
-			return fmt.Errorf("earn %d of %s: lock %s was earned by another account: %w", e.Seq, e.Account, e.Ref, ErrChain)
-		}
-		l.earned, l.payer = e.Amount, e.Peer
-	}
+	own[place{e.Account, e.Epoch, e.Seq}] = true
 	return nil
 }
 
-// Receipt adds the voucher of a lease, which backs an earn without a settle. Receipts of both
-// sides may be added.
+// meet takes a verified entry into the places known.
+func (a *Audit) meet(e Entry, d Digest, raw []byte) error {
+	at := place{e.Account, e.Epoch, e.Seq}
+	k, taken := a.entries[at]
+	switch {
+	case !taken:
+		a.entries[at] = known{e, d, bytes.Clone(raw), a.source}
+		return nil
+	case k.digest == d:
+		return nil
+	}
+	fork := &ForkError{A: k.raw, B: bytes.Clone(raw)}
+	return a.note(AuditProblem{Kind: ProblemFork, Account: e.Account, Epoch: e.Epoch, Seq: e.Seq, A: fork.A, B: fork.B, SourceA: k.source, SourceB: a.source, Err: fork})
+}
+
+// Receipt adds the records of a lease: they back earns, and they show what an account signed
+// towards others. Receipts of both sides may be added. Its error is an *AuditProblem, which the
+// report will hold too; a settle below a voucher is such a problem, but no error.
 func (a *Audit) Receipt(r Receipt) error {
 	s, err := r.Verify()
-	var under *UnderSettleError
-	if err != nil && !errors.As(err, &under) {
-		return err
+	if under := (*UnderSettleError)(nil); errors.As(err, &under) {
+		e, _ := ParseEntry(r.Settle) // which Verify has read
+		a.note(AuditProblem{Kind: ProblemUnderSettled, Account: s.Payer, Epoch: e.Epoch, Seq: e.Seq, Lock: s.ID, A: under.Settle, B: under.Voucher, Err: under})
+		err = nil
 	}
-	if s.Network != a.network {
-		return &NetworkError{Want: a.network, Have: s.Network}
+	if err == nil && s.Network != a.network {
+		err = &NetworkError{Want: a.network, Have: s.Network}
 	}
-	l := a.lock(s.ID)
-	l.vouched = max(l.vouched, s.Vouched)
-	return nil
+	if err != nil {
+		return a.note(AuditProblem{Kind: ProblemInvalid, Account: s.Payer, Lock: s.ID, A: r.Encode(), Err: err})
+	}
+	if r.Voucher != nil {
+		v, err := ParseVoucher(r.Voucher)
+		if err != nil {
+			return err // Verify has read it
+		}
+		a.vouchers[v.Digest()] = voucher{s.ID, s.Payer, s.Payee, v.Amount}
+	}
+	var errs []error
+	for _, raw := range [][]byte{r.Lock, r.Settle, r.Earn} {
+		if raw == nil {
+			continue
+		}
+		e, err := ParseEntry(raw)
+		if err == nil {
+			err = a.meet(e, e.Digest(), raw)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Book adds all of one book.
-func (a *Audit) Book(b *Book) error {
-	var bad error
-	err := b.Entries(0, 0, func(raw []byte) bool {
-		bad = a.Entry(raw)
-		return bad == nil
-	})
-	if err = errors.Join(err, bad); err != nil {
+func (a *Audit) Book(b *Book) error { return a.View(b.View()) }
+
+// View adds all of one book. It stops only when the book cannot be read; what is wrong in it is
+// in the report, and the first such problem is returned.
+func (a *Audit) View(v *View) error {
+	var first error
+	keep := func(err error) bool {
+		first = cmp.Or(first, err)
+		return true
+	}
+	if err := v.Entries(0, 0, func(raw []byte) bool { return keep(a.Entry(raw)) }); err != nil {
 		return err
 	}
-	err = b.Receipts(0, 0, func(_ uint64, r Receipt) bool {
-		bad = a.Receipt(r)
-		return bad == nil
-	})
-	return errors.Join(err, bad)
+	if err := v.Receipts(0, 0, func(_ uint64, r Receipt) bool { return keep(a.Receipt(r)) }); err != nil {
+		return err
+	}
+	return first
 }
 
-// Check returns the sums, and the first earn that neither settle nor voucher backs. An earn
-// whose payer is not part of the audit cannot be judged and counts as in transit.
-func (a *Audit) Check() (Totals, error) {
-	t := a.totals
-	t.Accounts = len(a.chains)
-	for _, c := range a.chains {
-		t.Granted += c.Head.Granted
-		t.Earned += c.Head.Earned
-		t.Spent += c.Head.Spent
-		t.Locked += c.Head.Locked
-	}
-	for id, l := range a.locks {
-		t.InTransit += l.settled - l.earned
-		if a.chains[l.payer] != nil && l.earned > max(l.settled, l.vouched) {
-			return t, fmt.Errorf("lock %s: %s earned, %s settled, %s vouched for: %w", id, l.earned, l.settled, l.vouched, ErrExceeds)
+// note keeps a problem, once, and returns it.
+func (a *Audit) note(p AuditProblem) error {
+	p.SourceA = cmp.Or(p.SourceA, a.source)
+	for _, old := range a.problems {
+		if old.same(&p) {
+			return old
 		}
 	}
-	if t.Net()+t.InTransit != t.Granted {
-		return t, fmt.Errorf("net %s and %s in transit do not add up to %s granted: %w", t.Net(), t.InTransit, t.Granted, ErrChain)
+	a.problems = append(a.problems, &p)
+	return &p
+}
+
+// Check returns the sums and the first problem. The audit may go on after it.
+func (a *Audit) Check() (Totals, error) {
+	r := a.Report()
+	if len(r.Problems) > 0 {
+		return r.Totals, r.Problems[0]
 	}
-	return t, nil
+	return r.Totals, nil
+}
+
+// Report holds everything that was added against everything else. The audit may go on after it.
+func (a *Audit) Report() AuditReport {
+	found := a.problems
+	defer func() { a.problems = found }() // what Report finds may be mended by what is added later
+	a.problems = slices.Clone(found)
+	var r AuditReport
+	m := merged{audit: a, locks: make(map[Digest]*movement), digests: make(map[Digest]known, len(a.entries))}
+	for _, k := range a.entries {
+		m.digests[k.digest] = k
+	}
+	for _, account := range slices.SortedFunc(maps.Keys(a.chains), func(x, y Account) int { return bytes.Compare(x[:], y[:]) }) {
+		head, n := m.chain(account)
+		r.Entries += n
+		r.Granted += head.Granted
+		r.Earned += head.Earned
+		r.Spent += head.Spent
+		r.Locked += head.Locked
+		r.Accounts = append(r.Accounts, AuditAccount{Head: head, Behind: a.behind(account)})
+	}
+	r.Totals.Accounts = len(r.Accounts)
+	m.sums(&r.Totals)
+	if sum := r.Net() + r.InTransit + r.Outside; sum != r.Granted {
+		a.note(AuditProblem{Kind: ProblemSum, Err: fmt.Errorf("net %s, in transit %s and outside %s do not add up to %s granted: %w", r.Net(), r.InTransit, r.Outside, r.Granted, ErrChain)})
+	}
+	r.Problems = a.problems
+	return r
+}
+
+// behind counts the entries of an account that only others gave.
+func (a *Audit) behind(account Account) (n uint64) {
+	for at := range a.entries {
+		if at.account == account && !a.chains[account][at] {
+			n++
+		}
+	}
+	return n
+}
+
+// Row adds a line of an export, by its kind and signed bytes. Its error is an *AuditProblem.
+func (a *Audit) Row(kind string, signed []byte) error {
+	var err error
+	switch kind {
+	case RowEntry:
+		return a.Entry(signed)
+	case RowReceipt:
+		var r Receipt
+		if r, err = ParseReceipt(signed); err == nil {
+			return a.Receipt(r)
+		}
+	case RowNetwork:
+		var g Genesis
+		if g, err = ParseGenesis(signed); err == nil {
+			if id, e := g.ID(); e != nil || id != a.network {
+				err = &NetworkError{Want: a.network, Have: id}
+			}
+		}
+	default:
+		err = fmt.Errorf("row of unknown kind %.20q: %w", kind, ErrMalformed)
+	}
+	if err == nil {
+		return nil
+	}
+	return a.note(AuditProblem{Kind: ProblemInvalid, A: bytes.Clone(signed), Err: err})
 }

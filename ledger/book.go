@@ -86,8 +86,13 @@ func (b *Book) identity() []byte {
 
 // begin writes the chain's first entry.
 func (b *Book) begin(t *batch) (struct{}, error) {
+	genesis, err := b.genesis.Encode()
+	if err != nil {
+		return struct{}{}, err
+	}
 	t.put([]byte(bookKey), b.identity())
-	_, _, err := b.append(t, b.head.Genesis(Digest{}, time.Now()), 0)
+	t.put([]byte(genesisKey), genesis)
+	_, _, err = b.append(t, b.head.Genesis(Digest{}, time.Now()), 0)
 	return struct{}{}, err
 }
 

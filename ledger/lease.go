@@ -9,6 +9,7 @@ import (
 // Keys of the book in its Store. Numbers in keys are big-endian, so that they sort.
 //
 //	ledger/book                     format 1 u8 · network · account
+//	ledger/genesis                  the document that founds the network
 //	ledger/head                     key of the newest entry
 //	ledger/e/EPOCH u32 SEQ u64      our entries, signed
 //	ledger/l/LOCK/PART              the parts of a lease, see below
@@ -20,6 +21,7 @@ import (
 //	ledger/f/ACCOUNT                proof against it: the two signed records
 const (
 	bookKey     = "ledger/book"
+	genesisKey  = "ledger/genesis"
 	headKey     = "ledger/head"
 	entryPrefix = "ledger/e/"
 	leasePrefix = "ledger/l/"

@@ -103,41 +103,18 @@ func (b *Book) OpenLocks() []OpenLock {
 	return out
 }
 
+// View reads the book without its key.
+func (b *Book) View() *View { return &View{b.store, b.key.account, b.network} }
+
 // Receipt returns what a lease left behind so far, or ErrUnknownLock.
-func (b *Book) Receipt(lock Digest) (Receipt, error) {
-	_, r, err := loadLease(b.store, b.key.account, lock)
-	return r, err
-}
+func (b *Book) Receipt(lock Digest) (Receipt, error) { return b.View().Receipt(lock) }
 
-// Receipts calls yield for at most n leases (0: all), newest first, until it returns false. after is
-// a cursor that yield was given, to go on behind it; 0 starts at the newest.
+// Receipts is View.Receipts.
 func (b *Book) Receipts(after uint64, n int, yield func(cursor uint64, r Receipt) bool) error {
-	var from []byte
-	if after > 0 {
-		from = append(orderKey(after), 0) // the first key behind it
-	}
-	var bad error
-	err := b.store.Scan([]byte(orderPrefix), from, func(k, v []byte) bool {
-		if len(k) != len(orderPrefix)+8 || len(v) != 32 {
-			bad = ErrMalformed
-			return false
-		}
-		r := reader{b: k[len(orderPrefix):]}
-		var receipt Receipt
-		if receipt, bad = b.Receipt(Digest(v)); bad != nil {
-			return false
-		}
-		n--
-		return yield(^r.u64(), receipt) && n != 0
-	})
-	if err == nil {
-		err = bad
-	}
-	return err
+	return b.View().Receipts(after, n, yield)
 }
 
-// Entries calls yield for our own signed entries from a place in the chain on, in order, until
-// it returns false. raw is only valid during the call.
+// Entries is View.Entries.
 func (b *Book) Entries(epoch uint32, seq uint64, yield func(raw []byte) bool) error {
-	return b.store.Scan([]byte(entryPrefix), entryKey(epoch, seq), func(_, v []byte) bool { return yield(v) })
+	return b.View().Entries(epoch, seq, yield)
 }

@@ -181,6 +181,39 @@ type Receipt struct {
 	Problem  string         `json:"problem,omitempty"`
 }
 
+// A History is what an account earned and spent by day. A day runs from midnight to midnight in
+// the node's time zone, so one of 23 or 25 hours is a day too.
+type History struct {
+	Schema string `json:"schema"` // "p3.history/v1"
+	Zone   string `json:"zone"`   // "Europe/Berlin", "Local", "UTC"
+	Days   []Day  `json:"days"`   // oldest first; the last is today so far
+}
+
+// A Day is one day of a History, in µcr.
+type Day struct {
+	Date    string         `json:"date"`  // "2026-03-01"
+	Start   time.Time      `json:"start"` // its midnight
+	Granted ledger.Credits `json:"granted_ucr"`
+	Earned  ledger.Credits `json:"earned_ucr"`
+	Spent   ledger.Credits `json:"spent_ucr"`
+	Net     ledger.Credits `json:"net_ucr"` // balance at its end
+}
+
+// NewHistory sums up the last n days (at least 1) of a ledger, in now's time zone.
+func NewHistory(v *ledger.View, n int, now time.Time) (History, error) {
+	h := History{Schema: "p3.history/v1", Zone: now.Location().String()}
+	starts := make([]time.Time, n)
+	y, m, d := now.Date()
+	for i := range starts {
+		starts[i] = time.Date(y, m, d-(n-1-i), 0, 0, 0, 0, now.Location())
+	}
+	spans, err := v.History(starts)
+	for i, s := range spans {
+		h.Days = append(h.Days, Day{starts[i].Format(time.DateOnly), starts[i], s.Granted, s.Earned, s.Spent, s.Net})
+	}
+	return h, err
+}
+
 // An Event is one line of the node's diary.
 type Event struct {
 	Seq   uint64    `json:"seq"`

@@ -30,6 +30,8 @@ const (
 	CallBalance     Call = "GET /v1/credit/balance"
 	CallReceipts    Call = "GET /v1/credit/receipts"
 	CallReceipt     Call = "GET /v1/credit/receipts/{id}"
+	CallExport      Call = "GET /v1/credit/export"
+	CallHistory     Call = "GET /v1/credit/history"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"
@@ -45,6 +47,9 @@ const (
 	MaxReply   = 64 << 20  // a JSON reply that is not a stream, and one Update
 	MaxResult  = 256 << 20 // one line of results: a unit's stdout and stderr in base64
 )
+
+// MaxDays is the most days one CallHistory returns.
+const MaxDays = 3660
 
 // MaxStates is the most unit states one CallUnitStates returns.
 const MaxStates = 1 << 20

@@ -131,6 +131,11 @@ func (c *Client) ReceiptBytes(ctx context.Context, id string) ([]byte, error) {
 	return c.readAll(ctx, resp.Body)
 }
 
+// History returns what was earned and spent on each of the last days, at most MaxDays.
+func (c *Client) History(ctx context.Context, days int) (History, error) {
+	return fetchQuery[History](c, ctx, CallHistory, nil, num("days", uint64(max(days, 0))), nil)
+}
+
 // Invite returns a one-line invitation to this network.
 func (c *Client) Invite(ctx context.Context) (string, error) {
 	r, err := fetch[Invitation](c, ctx, CallInvite, nil, nil)

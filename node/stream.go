@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
 )
 
 // Beat is how often a node shows on the watch stream that it is alive, and Silence is
@@ -90,6 +91,16 @@ func (c *Client) Results(ctx context.Context, id string, from uint64, yield func
 // Receipts calls yield with every receipt, newest first, until yield fails.
 func (c *Client) Receipts(ctx context.Context, yield func(Receipt) error) error {
 	return readLines(c, ctx, CallReceipts, nil, nil, MaxReply, yield)
+}
+
+// Export calls yield with the rows of the account's ledger that are not older than since (zero: all),
+// until yield fails.
+func (c *Client) Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error {
+	var q url.Values
+	if !since.IsZero() {
+		q = num("since", uint64(max(since.UnixMilli(), 0)))
+	}
+	return readLines(c, ctx, CallExport, nil, q, MaxReply, yield)
 }
 
 func readLines[T any](c *Client, ctx context.Context, call Call, args []string, q url.Values, limit int, yield func(T) error) error {

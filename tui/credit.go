@@ -123,7 +123,11 @@ func (m *model) creditView(w, h int) block {
 		top = 0
 	}
 	out := make(block, 0, h)
-	if top > 0 {
+	switch {
+	case top > 0 && w >= 80:
+		left := w / 2
+		out = append(out, beside(m.balanceBox(left, top), m.daysBox(w-left, top))...)
+	case top > 0:
 		out = append(out, m.balanceBox(w, top)...)
 	}
 	return append(out, m.listWith(w, h-top, false, func(w, h int) block {

@@ -20,6 +20,7 @@ const (
 	fromJob
 	fromUnit
 	fromReceipts
+	fromHistory
 	fromWhy
 )
 
@@ -57,7 +58,7 @@ func (m *model) wants() []want {
 		}
 		return []want{m.wantJobs(time.Second)}
 	case credit:
-		return []want{m.wantReceipts(5 * time.Second)}
+		return []want{m.wantReceipts(5 * time.Second), m.wantHistory(time.Minute)}
 	case peers:
 		return []want{m.wantPeers(2 * time.Second)}
 	case settings:

@@ -52,7 +52,8 @@ type model struct {
 	peers   table[peerRow]
 	credit  table[receiptRow]
 	day     []node.Receipt // newest first, all that the last day knows
-	open    *jobView       // nil: the list of jobs
+	history node.History
+	open    *jobView // nil: the list of jobs
 
 	settings settingsPane
 

@@ -18,6 +18,7 @@ type Node interface {
 	CancelJob(ctx context.Context, id string) (node.Job, error)
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
+	History(ctx context.Context, days int) (node.History, error)
 	Invite(ctx context.Context) (string, error)
 	HostWhy(ctx context.Context) (node.HostWhy, error)
 	SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error)

@@ -47,6 +47,50 @@ func TestEveryScreenFitsEverySize(t *testing.T) {
 	}
 }
 
+// From 80x24 up the ledger shows what each day brought and took, in words and columns.
+func TestLedgerChartsDays(t *testing.T) {
+	r := newRig(t, nodetest.Sample(start, 3), 80, 24, Options{})
+	r.keys("4")
+	r.tick(time.Second)
+	r.shows("By day, 29", "earned ", "spent ", "02-01", "03-01")
+	r = newRig(t, nodetest.Sample(start, 3), 200, 60, Options{ASCII: true})
+	r.keys("4")
+	r.tick(time.Second)
+	r.shows("By day, 60", "01-01", "03-01")
+	r = newRig(t, nodetest.Sample(start, 3), 79, 24, Options{})
+	r.keys("4")
+	r.tick(time.Second)
+	r.hides("By day")
+	s := nodetest.Sample(start, 3)
+	for i := range s.History.Days {
+		s.History.Days[i].Earned, s.History.Days[i].Spent = 0, 0
+	}
+	r = newRig(t, s, 80, 24, Options{})
+	r.keys("4")
+	r.tick(time.Second)
+	r.shows("Nothing earned or spent")
+}
+
+func TestColumnsShowALittleAndTheMost(t *testing.T) {
+	for _, x := range []struct {
+		values []float64
+		rows   int
+		want   string
+	}{
+		{[]float64{0, 0.001, 4, 8}, 1, " ▁▄█"},
+		{[]float64{0, 0.001, 4, 8}, 2, "   █| ▁██"},
+		{[]float64{0, 0}, 1, "  "},
+	} {
+		top := 0.0
+		for _, v := range x.values {
+			top = max(top, v)
+		}
+		if got := strings.Join(unicodeGlyphs.columns(x.values, top, x.rows), "|"); got != x.want {
+			t.Errorf("%v: %q, want %q", x.values, got, x.want)
+		}
+	}
+}
+
 func TestTooSmall(t *testing.T) {
 	r := newRig(t, nodetest.Sample(start, 3), 52, 12, Options{})
 	r.shows("Need 60x15, have 52x12")

@@ -32,12 +32,13 @@ const (
 	exitNoCredit    = 6
 	exitNoOffers    = 7
 	exitTimeout     = 8
+	exitUnbalanced  = 9
 	exitInterrupted = 130
 )
 
 const exitHelp = `Exit codes:
   0 ok   1 error   2 usage or bad spec   3 some units failed   4 not allowed   5 node not running
-  6 not enough credit   7 no matching offers   8 timed out   130 interrupted`
+  6 not enough credit   7 no matching offers   8 timed out   9 credit not conserved   130 interrupted`
 
 // An app is one call of the command: its streams and the global flags.
 type app struct {

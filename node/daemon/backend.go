@@ -269,6 +269,24 @@ func (d *Daemon) ReceiptBytes(_ context.Context, id string) ([]byte, error) {
 	return found[0], nil
 }
 
+// Export implements localapi.Backend.
+func (d *Daemon) Export(_ context.Context, since time.Time, yield func(ledger.Row) error) error {
+	var failed error
+	err := d.book.View().Rows(d.genesis, since, func(r ledger.Row) bool {
+		failed = yield(r)
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// History implements localapi.Backend.
+func (d *Daemon) History(_ context.Context, days int) (node.History, error) {
+	return node.NewHistory(d.book.View(), days, time.Now())
+}
+
 // Invite implements localapi.Backend.
 func (d *Daemon) Invite(context.Context) (string, error) {
 	g, err := d.genesis.Encode()

@@ -151,12 +151,12 @@ func (d *Daemon) identity() (keys, Membership, error) {
 
 func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err error) {
 	d.genesis = m.Genesis
-	network, err := m.Genesis.ID()
+	dir, err := ledgerDir(d.cfg.Dir, m.Genesis)
 	if err != nil {
 		return err
 	}
 	if d.store = d.cfg.Store; d.store == nil {
-		if d.store, err = badgerstore.Open(filepath.Join(d.cfg.Dir, "networks", network.String()[:8], "ledger")); err != nil {
+		if d.store, err = badgerstore.Open(dir); err != nil {
 			return err
 		}
 	}

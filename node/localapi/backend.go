@@ -3,6 +3,7 @@ package localapi
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
@@ -47,6 +48,10 @@ type Backend interface {
 	Balance(ctx context.Context) (node.Balance, error)
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error // newest first
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
+	// Export yields the ledger's rows not older than since; zero means all.
+	Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error
+	// History is of the last days, from 1 to node.MaxDays.
+	History(ctx context.Context, days int) (node.History, error)
 
 	Invite(ctx context.Context) (string, error)
 	// Join dials the peers of an invite to the network the node is on, now and from now on.

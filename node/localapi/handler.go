@@ -48,6 +48,7 @@ func Handler(b Backend) http.Handler {
 	value(node.CallUnit, h.unit)
 	value(node.CallCancel, func(r *http.Request) (any, error) { return b.CancelJob(r.Context(), r.PathValue("id")) })
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
+	value(node.CallHistory, h.history)
 	value(node.CallInvite, func(r *http.Request) (any, error) {
 		s, err := b.Invite(r.Context())
 		return node.Invitation{Invite: s}, err
@@ -63,6 +64,7 @@ func Handler(b Backend) http.Handler {
 	stream(node.CallResults, h.results)
 	stream(node.CallReceipts, h.receipts)
 	stream(node.CallReceipt, h.receiptBytes)
+	stream(node.CallExport, h.export)
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("no call %s %.100q", r.Method, r.URL.Path), Hint: "use the p3 that started this node"})
@@ -105,6 +107,17 @@ func (h handler) unit(r *http.Request) (any, error) {
 		return nil, usage("unit %.40q is not a number", r.PathValue("n"))
 	}
 	return h.b.Unit(r.Context(), r.PathValue("id"), n)
+}
+
+func (h handler) history(r *http.Request) (any, error) {
+	days, err := number(r, "days")
+	if err == nil && (days < 1 || days > node.MaxDays) {
+		err = usage("days=%d: give 1 to %d", days, node.MaxDays)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.b.History(r.Context(), int(days))
 }
 
 func (h handler) join(r *http.Request) (any, error) {

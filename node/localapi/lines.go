@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 )
 
@@ -91,6 +93,21 @@ func (h handler) results(w http.ResponseWriter, r *http.Request) error {
 
 func (h handler) receipts(w http.ResponseWriter, r *http.Request) error {
 	return writeLines(w, r.Context(), h.b.Receipts)
+}
+
+func (h handler) export(w http.ResponseWriter, r *http.Request) error {
+	ms, err := optional(r, "since", 0)
+	if err == nil && ms > math.MaxInt64/2 {
+		err = usage("since=%d: give Unix milliseconds", ms)
+	}
+	if err != nil {
+		return err
+	}
+	var since time.Time
+	if ms > 0 {
+		since = time.UnixMilli(int64(ms))
+	}
+	return writeLines(w, r.Context(), func(ctx context.Context, yield func(ledger.Row) error) error { return h.b.Export(ctx, since, yield) })
 }
 
 // aheadLines is how many lines may wait for a slow reader.

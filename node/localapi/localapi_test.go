@@ -98,6 +98,17 @@ func TestConformance(t *testing.T) {
 			same(t, "receipts", receipts, want.Receipts, err)
 			raw, err := b.ReceiptBytes(ctx, want.Receipts[0].ID.String())
 			same(t, "receipt bytes", raw, want.Receipts[0].ID[:], err)
+			for _, x := range []struct {
+				since time.Time
+				rows  []ledger.Row
+			}{{time.Time{}, want.Rows}, {now.Add(-24 * time.Hour), []ledger.Row{want.Rows[0], want.Rows[2]}}} {
+				var rows []ledger.Row
+				err = b.Export(ctx, x.since, func(r ledger.Row) error { rows = append(rows, r); return nil })
+				same(t, "rows", rows, x.rows, err)
+			}
+			history, err := b.History(ctx, 5)
+			want.History.Days = want.History.Days[len(want.History.Days)-5:]
+			same(t, "history", history, want.History, err)
 			invite, err := b.Invite(ctx)
 			same(t, "invite", invite, "p3:example", err)
 			if err := b.Join(ctx, invite); err != nil {

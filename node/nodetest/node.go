@@ -29,6 +29,8 @@ type State struct {
 	Results  map[exec.JobID]map[uint64]node.UnitResult
 	Receipts []node.Receipt
 	Files    map[ledger.Digest][]byte // of receipts, by ID; one without is its ID alone
+	Rows     []ledger.Row             // of the exported ledger
+	History  node.History
 	Events   []node.Event
 	Blobs    map[ledger.Digest][]byte
 	Why      node.HostWhy
@@ -385,6 +387,28 @@ func (n *Node) ReceiptBytes(_ context.Context, id string) (b []byte, err error) 
 		}
 	})
 	return b, err
+}
+
+// Export yields the rows.
+func (n *Node) Export(_ context.Context, since time.Time, yield func(ledger.Row) error) error {
+	var rows []ledger.Row
+	n.look(func(s *State) { rows = s.Rows })
+	for _, r := range rows {
+		if r.Kind != ledger.RowNetwork && r.Time.Before(since) {
+			continue
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// History returns the last days of the state's.
+func (n *Node) History(_ context.Context, days int) (h node.History, err error) {
+	n.look(func(s *State) { h = s.History })
+	h.Days = h.Days[max(len(h.Days)-days, 0):]
+	return h, nil
 }
 
 // Invite returns an invitation to nowhere.

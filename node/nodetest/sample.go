@@ -48,6 +48,7 @@ func Sample(now time.Time, offers int) State {
 			spent += r.Paid
 		}
 	}
+	s.Rows, s.History = sampleRows(now, me), sampleHistory(now)
 	s.Why, s.Now = sampleWhy(now), now
 	s.Status = node.Status{
 		Schema: "p3.status/v1", Version: "0.1.0", PID: 4242, Peer: peerID(99), Account: me, NetName: "home",
@@ -138,6 +139,31 @@ func sampleReceipts(rnd *rand.Rand, now time.Time, me ledger.Account) []node.Rec
 	list[0].State, list[0].Paid = "open", 0
 	list[4].Verified, list[4].Problem = false, "the payee's signature is of another account"
 	return list
+}
+
+// sampleRows has one line of each kind; what they prove is not looked at.
+func sampleRows(now time.Time, me ledger.Account) []ledger.Row {
+	base := ledger.Row{Schema: ledger.RowSchema, Account: me, Network: ledger.Network(digest(7)), Signed: ledger.HexBytes{1, 2}}
+	rows := []ledger.Row{base, base, base}
+	rows[0].Kind, rows[0].Name = ledger.RowNetwork, "p3"
+	rows[1].Kind, rows[1].Type, rows[1].Time = ledger.RowEntry, "genesis", now.Add(-48*time.Hour).UTC()
+	rows[2].Kind, rows[2].Type, rows[2].Time, rows[2].Seq = ledger.RowEntry, "earn", now.Add(-time.Hour).UTC(), 1
+	rows[2].Amount, rows[2].Change, rows[2].Balance = 5, 5, 5
+	return rows
+}
+
+func sampleHistory(now time.Time) node.History {
+	h := node.History{Schema: "p3.history/v1", Zone: now.Location().String()}
+	y, m, d := now.Date()
+	net := ledger.Credits(0)
+	for i := range 60 {
+		start := time.Date(y, m, d-59+i, 0, 0, 0, 0, now.Location())
+		day := node.Day{Date: start.Format(time.DateOnly), Start: start, Earned: ledger.Credits(i*i%13) * 200_000, Spent: ledger.Credits(i*i%7) * 150_000}
+		net += day.Earned - day.Spent
+		day.Net = net
+		h.Days = append(h.Days, day)
+	}
+	return h
 }
 
 func sampleEvents(now time.Time) []node.Event {
