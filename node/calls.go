@@ -83,6 +83,25 @@ type HostWhy struct {
 	Chosen   string     `json:"chosen,omitempty"`  // why this preset, when the owner has chosen none
 	Problem  string     `json:"problem,omitempty"` // what is wrong with the file; the last good policy holds
 	Network  int64      `json:"network_today"`     // bytes moved for guests today
+	Walls    []Wall     `json:"walls,omitempty"`   // around the worker started last, outermost first; none before the first
+}
+
+// A Wall is one protection of this machine from guests, or of its owner's work.
+type Wall struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"` // why it does not stand, or what exactly
+}
+
+// Missing is the walls that do not stand, in a sentence; "" if all do.
+func (w HostWhy) Missing() string {
+	var s []string
+	for _, x := range w.Walls {
+		if !x.OK {
+			s = append(s, x.Name+": "+x.Detail)
+		}
+	}
+	return strings.Join(s, "; ")
 }
 
 // Method is the HTTP method.

@@ -118,6 +118,12 @@ func (m *model) nodeFacts() []string {
 	}
 	if m.settings.why != nil {
 		facts = append(facts, fact("policy in", clean(m.settings.why.File)))
+		switch why := m.settings.why; {
+		case why.Missing() != "":
+			facts = append(facts, fact("walls", warn.of("not all stand: ")+clean(why.Missing())))
+		case len(why.Walls) > 0:
+			facts = append(facts, fact("walls", fmt.Sprintf("all %d around guests stand", len(why.Walls))))
+		}
 	}
 	for _, a := range s.Addrs {
 		facts = append(facts, fact("listens", clean(a)))

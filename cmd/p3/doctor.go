@@ -164,6 +164,13 @@ func (a *app) checkNode(ctx context.Context) []finding {
 			out = append(out, finding{"reachability", "warn", fmt.Sprintf("%d of %d peers only through a relay", relayed, len(peers)), "forward the node's port on your router, or allow UDP out"})
 		}
 	}
+	if w, err := cl.HostWhy(ctx); err == nil && len(w.Walls) > 0 {
+		f := finding{Name: "the node's workers", State: "ok", Detail: walls(w)}
+		if w.Missing() != "" {
+			f.State = "warn"
+		}
+		out = append(out, f)
+	}
 	d := finding{Name: "donating", State: "ok", Detail: st.Host.Why}
 	return append(out, d)
 }

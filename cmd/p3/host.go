@@ -175,8 +175,19 @@ func (a *app) hostWhy(ctx context.Context, cl *node.Client, _ []string) error {
 	if g := w.Signals.Graphical; g != "" {
 		fmt.Fprintf(a.out, "\ngraphical session: %s\n", printable(g))
 	}
+	if len(w.Walls) > 0 {
+		fmt.Fprintf(a.out, "\naround guests: %s\n", printable(walls(w)))
+	}
 	if w.Problem != "" {
 		fmt.Fprintf(a.out, "\n%s\n", printable(w.Problem))
 	}
 	return nil
+}
+
+// walls says what stands between guests and this machine.
+func walls(w node.HostWhy) string {
+	if missing := w.Missing(); missing != "" {
+		return "not all walls stand: " + missing
+	}
+	return fmt.Sprintf("all %d walls stand", len(w.Walls))
 }

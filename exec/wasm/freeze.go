@@ -81,6 +81,16 @@ func (f *freezer) add(c *child) {
 	}()
 }
 
+// size is how many processes there are, and the most memory for guests in one of them, in bytes.
+func (f *freezer) size() (n int, memory int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.children {
+		memory = max(memory, c.memory)
+	}
+	return len(f.children), memory
+}
+
 // wait returns when processes may run.
 func (f *freezer) wait(ctx context.Context) error {
 	f.mu.Lock()

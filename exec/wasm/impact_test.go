@@ -4,6 +4,7 @@ package wasm
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,18 +17,21 @@ import (
 // BenchmarkForegroundImpact asks what an owner who works feels of guests that fill every CPU: how much
 // longer two threads of work take, and how much later a thread wakes up. One iteration is one short
 // round without guests and one with them, as machines drift; the figures are medians over rounds.
-// "normal" is what guests at normal priority would do, and shows that the probe can see it.
+// "yielding" are guests as they are, with a cgroup where they can have one, "ungrouped" without; "normal"
+// is what guests at normal priority would do, and shows that the probe can see it.
 func BenchmarkForegroundImpact(b *testing.B) {
 	for _, x := range []struct {
 		name       string
 		foreground bool
-	}{{"yielding", false}, {"normal", true}} {
+		group      error // why guests have no cgroup
+	}{{"yielding", false, nil}, {"ungrouped", false, errors.New("left out")}, {"normal", true, nil}} {
 		b.Run(x.name, func(b *testing.B) {
 			p, err := NewPool(PoolOptions{Slots: runtime.NumCPU(), Memory: 64 << 20, CacheDir: b.TempDir(), Argv: selfWorker, Bare: !haveSpaces, Foreground: x.foreground})
 			if err != nil {
 				b.Fatal(err)
 			}
 			defer p.Close()
+			p.spawn.groupErr = x.group
 			ctx, cancel := context.WithCancel(context.Background())
 			var guests sync.WaitGroup
 			defer guests.Wait()
@@ -37,6 +41,9 @@ func BenchmarkForegroundImpact(b *testing.B) {
 			s.Limits.Fuel, s.Limits.WallMs = 1<<60, 3_600_000
 			for range runtime.NumCPU() {
 				guests.Go(func() { _, _ = p.Run(ctx, s) }) // ends with the benchmark
+			}
+			if g := p.spawn.group; g == nil && !x.foreground {
+				b.Logf("without a cgroup: %v", p.spawn.groupErr)
 			}
 			for p.busy() < runtime.NumCPU() {
 				time.Sleep(10 * time.Millisecond)

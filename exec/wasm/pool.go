@@ -91,6 +91,7 @@ type Pool struct {
 	idle    []*child // most recently used last
 	failed  int      // starts in a row that failed
 	notBy   time.Time
+	walls   []Protection         // of the worker started last
 	bombs   map[string]time.Time // entries that took too long to compile, and until when they are not tried
 	running sync.WaitGroup
 }
@@ -393,6 +394,9 @@ func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio, files ..
 	switch {
 	case err == nil:
 		p.failed = 0
+		if s.Modules != "" && !s.Native {
+			p.walls = c.walls
+		}
 	case ctx.Err() == nil:
 		p.failed++
 		p.notBy = time.Now().Add(min(10*time.Second, 50*time.Millisecond<<min(p.failed, 10)))
@@ -424,6 +428,14 @@ func (p *Pool) Lend(memory int64, share int) {
 	for _, c := range old {
 		c.end()
 	}
+}
+
+// Walls is what stands around the worker that was started last, in the order in which it was put up; nil
+// before the first.
+func (p *Pool) Walls() []Protection {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.walls)
 }
 
 // Workers is how many worker processes wait for work.

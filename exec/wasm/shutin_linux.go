@@ -245,8 +245,9 @@ func filterCalls(s *setup) error {
 
 // yield makes a started worker step back for everybody else: idle scheduling and nice 19 for
 // each of its threads, and the lowest weight for its session's autogroup, without which the
-// other two count for nothing against other sessions. A worker in the foreground stays as it is.
-func yield(pid int, foreground bool) []Protection {
+// other two count for nothing against other sessions. group is the workers' cgroup, "" for none, and
+// grouped says why it is not in one. A worker in the foreground stays as it is.
+func yield(pid int, foreground bool, group string, grouped error) []Protection {
 	if foreground {
 		return nil
 	}
@@ -257,7 +258,8 @@ func yield(pid int, foreground bool) []Protection {
 		})),
 		held("nice 19", eachThread(pid, func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, 19) })),
 		held("autogroup 19", autogroup),
-		held("little weight against other sessions", lowWeight(pid, autogroup)),
+		held("cgroup of the workers", grouped),
+		held("little weight against other sessions", lowWeight(pid, group, autogroup)),
 	}
 }
 

@@ -10,4 +10,4 @@ func shutIn(*setup) []Protection {
 
 func attack() []Protection { return nil }
 
-func yield(int, bool) []Protection { return nil }
+func yield(int, bool, string, error) []Protection { return nil }

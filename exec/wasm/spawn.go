@@ -8,6 +8,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -22,6 +23,10 @@ type spawner struct {
 
 	freezer *freezer
 	pacer   *pacer
+
+	grouping sync.Mutex  // guards what follows
+	group    *guestGroup // of all workers that yield; made for the first
+	groupErr error       // why there is none
 }
 
 func newSpawner() *spawner {
@@ -41,6 +46,26 @@ func (s *spawner) close() {
 	s.pacer.set(100)
 	close(s.jobs)
 	<-s.done
+	if s.group != nil {
+		s.group.close()
+	}
+}
+
+// house gives a worker that has no work yet its place in the workers' cgroup.
+// The name is the cgroup's, "" for none.
+func (s *spawner) house(c *child) (name string, err error) {
+	s.grouping.Lock()
+	defer s.grouping.Unlock()
+	if s.group == nil && s.groupErr == nil {
+		s.group, s.groupErr = openGuestGroup()
+	}
+	if s.groupErr != nil {
+		return "", s.groupErr
+	}
+	if err := s.group.room(s.freezer.size()); err != nil {
+		return "", err
+	}
+	return s.group.name(), s.group.add(c.cmd.Process.Pid)
 }
 
 // start starts a worker and waits for it to report. It gets files as its descriptors 3 and up.
@@ -90,7 +115,12 @@ func (s *spawner) start(ctx context.Context, argv []string, set setup, files ...
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
 	c.shut = f.Ready.Protections
-	c.walls = append(slices.Clip(c.shut), yield(c.cmd.Process.Pid, set.Foreground)...)
+	var group string
+	var grouped error
+	if !set.Foreground { // from now on, as it could take long to start with no weight
+		group, grouped = s.house(c)
+	}
+	c.walls = append(slices.Clip(c.shut), yield(c.cmd.Process.Pid, set.Foreground, group, grouped)...)
 	return c, nil
 }
 

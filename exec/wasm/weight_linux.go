@@ -15,17 +15,19 @@ import (
 // sched(7): with autogroups nice counts inside a session only, and the session's own weight is in
 // /proc/PID/autogroup; but autogroups apply only to what is in no CPU cgroup. In one, as systemd makes for
 // its services and desktops, the cgroup's weight counts instead.
-func lowWeight(pid int, autogroup error) error {
+//
+// group is the workers' own cgroup: below another its weight counts only against what is in that one too.
+func lowWeight(pid int, group string, autogroup error) error {
 	b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
 	if err != nil {
 		return err
 	}
-	in, low := cpuGroup("/sys/fs/cgroup", string(b))
+	in, low := cpuGroup(groupMount, string(b), group)
 	switch {
 	case low:
 		return nil
 	case in != "":
-		return fmt.Errorf("the CPU cgroup %s has a normal weight, and autogroups do not count in it: give it the least, for example with systemd-run --user --scope -p CPUWeight=1 p3 up", in)
+		return fmt.Errorf("the CPU cgroup %s has a normal weight, and autogroups do not count in it: give it the least, for example with systemd-run --user --scope -p Delegate=yes -p CPUWeight=1 p3 up", in)
 	}
 	return autogroup
 }
@@ -34,8 +36,8 @@ func lowWeight(pid int, autogroup error) error {
 const smallWeight, smallShares = 10, 102
 
 // cpuGroup reads a /proc/PID/cgroup (cgroups(7)): in which CPU cgroup other than the root it is, "" for
-// none, and whether this or one above it has a small weight.
-func cpuGroup(mount, text string) (in string, low bool) {
+// none, and whether this or one above it has a small weight. A group named ours counts in the root only.
+func cpuGroup(mount, text, ours string) (in string, low bool) {
 	for line := range strings.Lines(text) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(f) != 3 || !path.IsAbs(f[2]) {
@@ -62,6 +64,9 @@ func cpuGroup(mount, text string) (in string, low bool) {
 		}
 		for _, root := range roots {
 			for p := path.Clean(f[2]); p != "/"; p = path.Dir(p) {
+				if path.Base(p) == ours && path.Dir(p) != "/" {
+					continue
+				}
 				if is, known := small(filepath.Join(root, p)); known {
 					if in == "" {
 						in = p

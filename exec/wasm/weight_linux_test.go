@@ -15,7 +15,7 @@ func TestCPUGroupsAreRead(t *testing.T) {
 	mount := t.TempDir()
 	for file, content := range map[string]string{
 		"user.slice/cpu.weight": "100", "user.slice/app/cpu.weight": "100", "user.slice/app/cpu.idle": "0",
-		"p3.slice/cpu.weight": "1", "p3.slice/p3/cpu.weight": "100", "idle.slice/cpu.weight": "0", "idle.slice/cpu.idle": "1",
+		"p3-guests-1-1/cpu.weight": "1", "user.slice/app/p3-guests-1-1/cpu.weight": "1", "p3.slice/cpu.weight": "1", "p3.slice/p3/cpu.weight": "100", "idle.slice/cpu.weight": "0", "idle.slice/cpu.idle": "1",
 		"cpu,cpuacct/box/cpu.shares": "1024", "cpu,cpuacct/small/cpu.shares": "2", "memory-only/memory.max": "max",
 	} {
 		path := filepath.Join(mount, file)
@@ -27,18 +27,20 @@ func TestCPUGroupsAreRead(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"0::/\n":                        " false",
-		"0::/memory-only\n":             " false",
-		"0::/user.slice/app\n":          "/user.slice/app false",
-		"0::/user.slice/app/none\n":     "/user.slice/app false",
-		"0::/p3.slice/p3\n":             "/p3.slice/p3 true",
-		"0::/idle.slice\n":              "/idle.slice true",
-		"4:cpu,cpuacct:/box\n0::/\n":    "/box false",
-		"4:cpu,cpuacct:/small\n0::/\n":  "/small true",
-		"9:cpuset:/box\n":               " false",
-		"nonsense\n::\n0::relative\n\n": " false",
+		"0::/\n":                             " false",
+		"0::/memory-only\n":                  " false",
+		"0::/user.slice/app\n":               "/user.slice/app false",
+		"0::/user.slice/app/none\n":          "/user.slice/app false",
+		"0::/p3-guests-1-1\n":                "/p3-guests-1-1 true",
+		"0::/user.slice/app/p3-guests-1-1\n": "/user.slice/app false",
+		"0::/p3.slice/p3\n":                  "/p3.slice/p3 true",
+		"0::/idle.slice\n":                   "/idle.slice true",
+		"4:cpu,cpuacct:/box\n0::/\n":         "/box false",
+		"4:cpu,cpuacct:/small\n0::/\n":       "/small true",
+		"9:cpuset:/box\n":                    " false",
+		"nonsense\n::\n0::relative\n\n":      " false",
 	} {
-		in, low := cpuGroup(mount, text)
+		in, low := cpuGroup(mount, text, "p3-guests-1-1")
 		if got := fmt.Sprint(in, " ", low); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
@@ -58,7 +60,7 @@ func TestWeightIsToldOfARealCgroup(t *testing.T) {
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	pid, none := cmd.Process.Pid, errors.New("no autogroup")
-	if err := lowWeight(pid, none); !errors.Is(err, none) {
+	if err := lowWeight(pid, "", none); !errors.Is(err, none) {
 		t.Errorf("outside: %v", err)
 	}
 	write := func(file, text string) {
@@ -68,11 +70,11 @@ func TestWeightIsToldOfARealCgroup(t *testing.T) {
 		}
 	}
 	write("cgroup.procs", strconv.Itoa(pid))
-	if err := lowWeight(pid, nil); err == nil || !strings.Contains(err.Error(), "p3-test-") {
+	if err := lowWeight(pid, "", nil); err == nil || !strings.Contains(err.Error(), "p3-test-") {
 		t.Errorf("in a group of normal weight: %v", err)
 	}
 	write("cpu.shares", "2")
-	if err := lowWeight(pid, none); err != nil {
+	if err := lowWeight(pid, "", none); err != nil {
 		t.Errorf("in a group of little weight: %v", err)
 	}
 }

@@ -421,6 +421,11 @@ func (h *hostState) why(ctx context.Context) node.HostWhy {
 		Schema: "p3.host-why/v1", Decision: h.decision, Signals: s, Policy: h.rules.policy(), Donating: h.control.Donate,
 		File: h.rules.path, Chosen: h.rules.chosen, Network: h.traffic.today(time.Now()),
 	}
+	if e, ok := h.d.engine.(interface{ Walls() []wasm.Protection }); ok {
+		for _, p := range e.Walls() {
+			w.Walls = append(w.Walls, node.Wall(p))
+		}
+	}
 	if h.rules.problem != nil {
 		w.Problem = h.rules.problem.Error()
 	}

@@ -218,6 +218,7 @@ func sampleWhy(now time.Time) node.HostWhy {
 			{Layer: "memory", Kind: node.SignalMemory, Known: true, Text: "7168 MiB available", Free: 7 << 30},
 		},
 	}}
+	w.Walls = []node.Wall{{Name: "seccomp", OK: true}, {Name: "cgroup of the workers", Detail: "this cgroup was not delegated to us"}}
 	w.Decision = node.Decide(p, w.Signals, node.HostControl{Donate: true}, now, node.Decision{})
 	return w
 }
