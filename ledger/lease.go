@@ -19,6 +19,7 @@ import (
 //	ledger/p/ACCOUNT                what we know of another account, see peer
 //	ledger/s/ACCOUNT EPOCH SEQ      entry of another account → key of its bytes
 //	ledger/f/ACCOUNT                proof against it: the two signed records
+//	ledger/w, ledger/u, ledger/day  who worked for whom, see standing.go
 const (
 	bookKey     = "ledger/book"
 	genesisKey  = "ledger/genesis"

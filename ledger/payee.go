@@ -81,13 +81,19 @@ func (b *Book) Claim(ctx context.Context, lock Digest, fuel Fuel, amount Credits
 
 // ClaimMany is Claim for several units, in order, with one claim and one signature.
 func (b *Book) ClaimMany(ctx context.Context, lock Digest, units []Unit) ([]byte, error) {
+	return b.ClaimCharged(ctx, lock, units, Charges{})
+}
+
+// ClaimCharged is ClaimMany that also writes down, in the same commit, what the units use up of what the
+// payer was trusted with: what is shown to a stranger has been counted, whatever happens next.
+func (b *Book) ClaimCharged(ctx context.Context, lock Digest, units []Unit, used Charges) ([]byte, error) {
 	if _, err := b.as(false, lock); err != nil {
 		return nil, err
 	}
-	return submitBytes(ctx, b, func(t *batch) ([]byte, error) { return b.claim(t, lock, units) })
+	return submitBytes(ctx, b, func(t *batch) ([]byte, error) { return b.claim(t, lock, units, used) })
 }
 
-func (b *Book) claim(t *batch, lock Digest, units []Unit) ([]byte, error) {
+func (b *Book) claim(t *batch, lock Digest, units []Unit, used Charges) ([]byte, error) {
 	l, err := b.find(lock)
 	if err != nil {
 		return nil, err
@@ -106,6 +112,9 @@ func (b *Book) claim(t *batch, lock Digest, units []Unit) ([]byte, error) {
 			return nil, fmt.Errorf("claim %s more on a lock of %s with %s claimed: %w", u.Amount, l.lock.Amount, c.Amount, ErrExceeds)
 		}
 		c.K, c.Fuel, c.Amount, c.Results = c.K+1, c.Fuel+u.Fuel, c.Amount+u.Amount, ResultRoot(c.Results, u.Result)
+	}
+	if err := t.charge(used); err != nil {
+		return nil, err
 	}
 	before := l.unpaid()
 	raw := c.unsigned()
@@ -291,6 +300,18 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if earned != nil {
+		e, err := ParseEntry(earned)
+		if err != nil {
+			return nil, err
+		}
+		st, err := t.standing(s.Account)
+		if err != nil {
+			return nil, err
+		}
+		st.prove(s.Ref, min(s.Amount, e.Amount))
+		t.putStanding(s.Account, st)
+	}
 	if convicted == nil && !l.closed && s.Amount >= l.done().Amount { // all is paid, though the last voucher got lost
 		before := l.unpaid()
 		if err := t.payUnits(l, l.done().K); err != nil {
@@ -306,11 +327,17 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 
 // takeUp appends the earn of a lease.
 func (b *Book) takeUp(t *batch, l *lease, amount Credits, fuel Fuel, units uint32, evidence Digest, flags uint16) ([]byte, error) {
+	st, err := t.standing(l.lock.Account)
+	if err != nil {
+		return nil, err
+	}
 	raw, _, err := b.append(t, b.head.Earn(l.lock, amount, fuel, units, evidence, flags, time.Now()), 0)
 	if err != nil {
 		return nil, err
 	}
 	t.put(partKey(l.id, partEarn), raw)
+	st.Got = saturating(st.Got, amount)
+	t.putStanding(l.lock.Account, st)
 	return raw, nil
 }
 

@@ -202,12 +202,18 @@ func (b *Book) acknowledge(t *batch, e Entry, d Digest, raw []byte) error {
 			return fmt.Errorf("earn %d of %s does not answer our settle: %w", e.Seq, e.Account.Short(), ErrConflict)
 		}
 	}
+	st, err := t.standing(e.Account)
+	if err != nil {
+		return err
+	}
 	if err := t.observe(e, d, raw, at); err != nil {
 		return err
 	}
 	if _, err := b.settle(t, e.Ref); err != nil {
 		return err
 	}
+	st.Did = saturating(st.Did, e.Amount)
+	t.putStanding(e.Account, st)
 	t.put(at, raw)
 	t.delete(lockKey(outPrefix, e.Ref))
 	return nil
