@@ -16,6 +16,9 @@ const (
 	ProofUnderSettle ProofKind = 0x32 // a settle, and a higher voucher for the same lock
 )
 
+// Known reports whether this p3 can judge such a proof. Others come from a newer one.
+func (k ProofKind) Known() bool { return k == ProofFork || k == ProofUnderSettle }
+
 func (k ProofKind) String() string {
 	switch k {
 	case ProofFork:

@@ -166,7 +166,7 @@ func (b *Book) apply(group []*request) (n int, err error) {
 	}
 	t := &batch{store: b.store, at: make(map[string]int)}
 	b.mu.Lock()
-	for n < len(group) && t.bytes < maxCommit {
+	for n < len(group) && t.bytes < maxCommit && b.broken == nil {
 		group[n].do(t)
 		n++
 	}
