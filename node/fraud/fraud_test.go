@@ -69,6 +69,7 @@ type node struct {
 	book   *ledger.Book
 	spread *fraud.Spreader
 	frozen chan ledger.Proof // told of
+	stop   func()
 }
 
 // start starts a node that ends with the test. change may set up its host.
@@ -78,16 +79,19 @@ func start(t testing.TB, change func(*p2p.Config, *fraud.Config)) *node {
 	n.book = ok(ledger.OpenBook(t.Context(), ledgertest.NewMemory(), n.key, genesis))(t)
 	n.spread = fraud.New(n.book, slog.New(slog.DiscardHandler))
 	n.book.OnConvict(n.spread.Convicted)
-	node := ok(p2p.NewKey())(t)
-	id := ok(peer.IDFromPrivateKey(node))(t)
 	cfg := p2p.Config{
-		Key: node, Network: n.book.Network(), Name: "node", Agent: "p3/test", Small: true, Reach: p2p.ReachPublic, Log: slog.New(slog.DiscardHandler),
-		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Binding: ok(n.book.Bind([]byte(id), 1, time.Now().Add(time.Hour)))(t), Validators: n.spread.Validators(),
+		Key: ok(p2p.NewKey())(t), Network: n.book.Network(), Name: "node", Agent: "p3/test", Small: true, Reach: p2p.ReachPublic, Log: slog.New(slog.DiscardHandler),
+		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Validators: n.spread.Validators(),
 	}
 	var fc fraud.Config
 	if change != nil {
 		change(&cfg, &fc)
 	}
+	id := ok(peer.IDFromPrivateKey(cfg.Key))(t)
+	if cfg.Host != nil {
+		id = cfg.Host.ID()
+	}
+	cfg.Binding = ok(n.book.Bind([]byte(id), 1, time.Now().Add(time.Hour)))(t)
 	n.Node = ok(p2p.Start(t.Context(), cfg))(t)
 	fc.Net, fc.Account, fc.PubSub, fc.Prefix, fc.Shun = streams{n.Node}, n.Account, n.PubSub(), p2p.Prefix(n.book.Network()), n.Shun
 	if fc.Routing == nil {
@@ -108,13 +112,14 @@ func start(t testing.TB, change func(*p2p.Config, *fraud.Config)) *node {
 			}
 		}
 	})
-	t.Cleanup(func() {
+	n.stop = sync.OnceFunc(func() {
 		cancel()
 		stop()
 		n.Close()
 		wg.Wait()
 		n.book.Close()
 	})
+	t.Cleanup(n.stop)
 	return n
 }
 
