@@ -38,6 +38,8 @@ type Book struct {
 	leases  map[Digest]*lease // open
 	exposed map[Account]exposed
 	broken  error
+
+	onConvict func(Proof)
 }
 
 // exposed sums the open leases of one payer in which we are the payee.

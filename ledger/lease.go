@@ -18,7 +18,8 @@ import (
 //	ledger/x/LOCK                   outbox → key of the entry that waits for an answer
 //	ledger/p/ACCOUNT                what we know of another account, see peer
 //	ledger/s/ACCOUNT EPOCH SEQ      entry of another account → key of its bytes
-//	ledger/f/ACCOUNT                proof against it: the two signed records
+//	ledger/f/ACCOUNT                proof against it
+//	ledger/strangers                number of proofs against accounts without ledger/p, u32
 //	ledger/w, ledger/u, ledger/day  who worked for whom, see standing.go
 const (
 	bookKey     = "ledger/book"

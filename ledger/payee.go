@@ -37,6 +37,9 @@ func (b *Book) AcceptLock(ctx context.Context, lock []byte, now time.Time) (Lock
 	l := &lease{id: d, lock: e}
 	raw := bytes.Clone(lock)
 	return submit(ctx, b, func(t *batch) (LockInfo, error) {
+		if err := t.frozen(e.Account); err != nil {
+			return LockInfo{}, fmt.Errorf("payer %w", err)
+		}
 		if b.leases[d] != nil && !b.leases[d].closed {
 			return l.info(), nil
 		}
@@ -46,13 +49,6 @@ func (b *Book) AcceptLock(ctx context.Context, lock []byte, now time.Time) (Lock
 				err = ErrClosed
 			}
 			return LockInfo{}, fmt.Errorf("lock %s: %w", d.Short(), err)
-		}
-		p, err := t.peer(e.Account)
-		if err != nil {
-			return LockInfo{}, err
-		}
-		if p.frozen != 0 {
-			return LockInfo{}, fmt.Errorf("payer %s: %w", e.Account, ErrFrozen)
 		}
 		if open := b.exposed[e.Account].leases; open >= MaxOpenLocks {
 			return LockInfo{}, fmt.Errorf("payer %s holds %d locks: %w: let some settle first", e.Account.Short(), open, ErrBusy)
@@ -214,11 +210,13 @@ func (b *Book) checkSettled(t *batch, l *lease, settle []byte, v Voucher, vouche
 	if err != nil || e.Amount >= v.Amount {
 		return err
 	}
-	p, err := t.peer(l.lock.Account)
+	proof, err := NewProof(ProofUnderSettle, settle, voucher)
+	if err == nil {
+		err = t.freeze(proof)
+	}
 	if err != nil {
 		return err
 	}
-	t.freeze(l.lock.Account, p, frozenUnderSettle, settle, voucher)
 	return &UnderSettleError{Settle: settle, Voucher: voucher}
 }
 

@@ -35,6 +35,9 @@ func (b *Book) Lock(ctx context.Context, r LockRequest) (SignedEntry, error) {
 		case !r.Expiry.After(now) || r.Expiry.After(now.Add(MaxLease)):
 			return SignedEntry{}, fmt.Errorf("lock until %s: give a time within %s from now", r.Expiry.Format(time.RFC3339), MaxLease)
 		}
+		if err := t.frozen(r.Payee); err != nil {
+			return SignedEntry{}, fmt.Errorf("lock for payee %w", err)
+		}
 		if free := b.head.Free(b.genesis.Floor); r.Amount > free {
 			return SignedEntry{}, &NoCreditError{Need: r.Amount, Have: free}
 		}

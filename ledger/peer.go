@@ -73,15 +73,6 @@ func (t *batch) peer(a Account) (peer, error) {
 
 func (t *batch) putPeer(a Account, p peer) { t.put(accountKey(peerPrefix, a), p.encode()) }
 
-// freeze keeps the two records that convict an account, the first such pair for good.
-func (t *batch) freeze(a Account, p peer, why byte, one, two []byte) {
-	if p.frozen == 0 {
-		t.put(accountKey(proofPrefix, a), append(append([]byte(nil), one...), two...))
-		p.frozen = why
-	}
-	t.putPeer(a, p)
-}
-
 func seenKey(e Entry) []byte {
 	k := append(accountKey(seenPrefix, e.Account), entryKey(e.Epoch, e.Seq)[len(entryPrefix):]...)
 	return k
@@ -114,7 +105,13 @@ func (t *batch) observe(e Entry, d Digest, raw, at []byte) error {
 		if o.Digest() == d {
 			return nil
 		}
-		t.freeze(e.Account, p, frozenFork, other, raw)
+		proof, err := NewProof(ProofFork, other, raw)
+		if err == nil {
+			err = t.freeze(proof)
+		}
+		if err != nil {
+			return err
+		}
 		return &ForkError{A: other, B: raw}
 	}
 	if p.known {
@@ -143,14 +140,12 @@ func (t *batch) observe(e Entry, d Digest, raw, at []byte) error {
 // Frozen returns the two signed records that convict an account, or nil. They are two entries
 // of one place in its chain, or a settle and the higher voucher.
 func (b *Book) Frozen(a Account) (one, two []byte, err error) {
-	v, err := b.store.Get(accountKey(proofPrefix, a))
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil, nil
+	v, err := b.Proof(a)
+	if err != nil || v == nil {
+		return nil, nil, err
 	}
-	if err != nil || len(v) <= SignedEntrySize {
-		return nil, nil, errors.Join(err, ErrMalformed)
-	}
-	return v[:SignedEntrySize:SignedEntrySize], v[SignedEntrySize:], nil
+	p, err := ParseProof(v)
+	return p.A, p.B, err
 }
 
 // An Exposure is what we risk on one payer now.
@@ -158,12 +153,13 @@ type Exposure struct {
 	Window Window
 	Leases int    // open, with us as payee
 	Unpaid uint32 // units claimed and not paid for
+	Frozen bool   // it was convicted: no more work for it
 }
 
 // MayWork reports whether a further unit stays inside the window, with running units at work
-// that have not been claimed yet.
+// that have not been claimed yet. Nothing is done for a frozen account.
 func (e Exposure) MayWork(running uint32) bool {
-	return uint64(e.Unpaid)+uint64(running) < uint64(e.Window.Allowed())
+	return !e.Frozen && uint64(e.Unpaid)+uint64(running) < uint64(e.Window.Allowed())
 }
 
 // Exposure is what we risk on payer now.
@@ -179,5 +175,5 @@ func (b *Book) Exposure(payer Account) (Exposure, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	x := b.exposed[payer]
-	return Exposure{p.window, x.leases, x.unpaid}, nil
+	return Exposure{p.window, x.leases, x.unpaid, p.frozen != 0}, nil
 }

@@ -24,6 +24,8 @@ type batch struct {
 	at    map[string]int // key → its op: the last write of a key wins
 	sign  []unsigned
 	after []func() // run once the commit is durable
+
+	convicted []Proof // accounts frozen by this batch
 }
 
 // An unsigned record waits for its signature; ops already refer to raw.
@@ -164,7 +166,7 @@ func (b *Book) apply(group []*request) (n int, err error) {
 	}
 	t := &batch{store: b.store, at: make(map[string]int)}
 	b.mu.Lock()
-	for n < len(group) && t.bytes < maxCommit {
+	for n < len(group) && t.bytes < maxCommit && b.broken == nil {
 		group[n].do(t)
 		n++
 	}
@@ -185,5 +187,6 @@ func (b *Book) apply(group []*request) (n int, err error) {
 		f()
 	}
 	b.settled = b.head
+	b.announce(t.convicted)
 	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	record "github.com/libp2p/go-libp2p-record"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/personal-power-plant/p3/exec"
@@ -21,6 +23,7 @@ import (
 	"github.com/personal-power-plant/p3/ledger/badgerstore"
 	"github.com/personal-power-plant/p3/market/dht"
 	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/fraud"
 	"github.com/personal-power-plant/p3/node/job"
 	"github.com/personal-power-plant/p3/node/localapi"
 	"github.com/personal-power-plant/p3/node/p2p"
@@ -46,6 +49,7 @@ type Daemon struct {
 	requester *job.Requester
 	provider  *job.Provider
 	settler   *job.Settler
+	fraud     *fraud.Spreader
 	host      *hostState
 	diary     *diary
 	bound     time.Time // of the last binding; owned by the start, then by hostState.run
@@ -165,6 +169,8 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 		return err
 	}
 	d.closing(func() error { d.book.Close(); return nil })
+	d.fraud = fraud.New(d.book, d.log)
+	d.book.OnConvict(d.fraud.Convicted)
 	return nil
 }
 
@@ -240,7 +246,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 	d.p2p, err = p2p.Start(ctx, p2p.Config{
 		Key: k.node, Network: d.book.Network(), Name: d.cfg.Name, Binding: binding, Agent: "p3/" + d.cfg.Version,
 		Listen: listen, Bootstrap: m.Bootstrap, PSK: m.PSK, MDNS: !d.cfg.NoLAN, Reach: d.cfg.Reach, Relay: d.cfg.Relay,
-		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: dht.Validators(d.book.Network()),
+		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: d.validators(),
 		Load: func() ([]byte, error) {
 			b, err := d.store.Get(peersKey)
 			if errors.Is(err, ledger.ErrNotFound) {
@@ -270,7 +276,20 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 	d.market, err = dht.New(dht.Config{
 		Host: d.p2p.Host(), Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Key: k.node, Network: d.book.Network(), Prefix: p2p.Prefix(d.book.Network()), Log: d.log,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	d.fraud.Start(fraud.Config{
+		Net: d.net, Account: d.p2p.Account, Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Prefix: p2p.Prefix(d.book.Network()), Shun: d.p2p.Shun, Tell: d.convicted,
+	})
+	return nil
+}
+
+// validators decide which DHT values this node keeps for others.
+func (d *Daemon) validators() map[string]record.Validator {
+	v := dht.Validators(d.book.Network())
+	maps.Copy(v, d.fraud.Validators())
+	return v
 }
 
 func (d *Daemon) openJobs(run context.Context, k keys) error {
@@ -285,6 +304,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 		return err
 	}
 	env.Moved = d.host.moved
+	env.Accepted = d.fraud.Accepted
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
 	d.closing(d.host.close)
@@ -296,6 +316,11 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	d.wg.Go(func() {
 		if err := d.market.Run(run); err != nil && run.Err() == nil {
 			d.emit("error", "node", fmt.Sprintf("the market ended: %v", err))
+		}
+	})
+	d.wg.Go(func() {
+		if err := d.fraud.Run(run); err != nil && run.Err() == nil {
+			d.emit("error", "node", fmt.Sprintf("proofs of fraud are not spread any more: %v", err))
 		}
 	})
 	d.wg.Go(func() { d.settler.Run(run) })
@@ -318,10 +343,39 @@ func (d *Daemon) emit(level, kind, text string, with ...any) {
 	}
 }
 
-// watchPeers keeps names, tells of comings and goings, and wakes the settler for who came.
+// convicted ends what runs with an account that was frozen, and tells people.
+func (d *Daemon) convicted(p ledger.Proof, own bool) {
+	from := "others sent the proof"
+	if own {
+		from = "this node has the proof and spreads it"
+	}
+	d.emit("error", "credit", fmt.Sprintf("account %s is frozen: %s; %s", p.Account.Short(), p.Kind, from))
+	d.provider.Kick()
+	d.requester.Convicted(p.Account)
+	d.diary.touch()
+}
+
+// watchPeers keeps names, tells of comings and goings, wakes the settler for who came and asks them whom
+// they know as a cheat.
 func (d *Daemon) watchPeers(ctx context.Context) {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	slots := make(chan struct{}, 16)
+	meet := func(p peer.ID) {
+		asking.Go(func() {
+			select {
+			case slots <- struct{}{}:
+				d.fraud.Met(ctx, p)
+				<-slots
+			case <-ctx.Done():
+			}
+		})
+	}
 	events, cancel := d.p2p.Subscribe()
 	defer func() { cancel() }()
+	for _, p := range d.p2p.Peers() {
+		meet(p.ID)
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -344,6 +398,7 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 			case p2p.PeerGreeted:
 				d.net.named(e.Peer, e.Name)
 				d.settler.Kick(e.Peer)
+				meet(e.Peer)
 				d.emit("info", "peer", fmt.Sprintf("%s connected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
 			case p2p.PeerRefused:
 				d.emit("warn", "peer", e.Why, "peer", d.net.Name(e.Peer))

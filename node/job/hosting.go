@@ -682,6 +682,10 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	if !pol.Accepts {
 		return
 	}
+	if err := h.p.convicted(h.lock.Payer); err != nil {
+		h.end(err)
+		return
+	}
 	allowed := h.allowed()
 	h.mu.Lock()
 	defer h.mu.Unlock()

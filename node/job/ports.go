@@ -92,20 +92,21 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups and Moved are set.
+// An Env is what Requester and Provider stand on. All fields but Groups, Accepted and Moved are set.
 type Env struct {
-	Net     Network
-	Groups  Groups
-	Book    *ledger.Book
-	Store   ledger.Store
-	Blobs   Blobs
-	Engine  exec.Engine
-	Costs   ledger.Digest // the cost table that Engine counts fuel by; jobs with another are declined
-	Binding func() []byte // our signed NodeBinding
-	Log     *slog.Logger
-	Emit    func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
-	Tell    func()                                      // something that Status shows has changed
-	Moved   func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
+	Net      Network
+	Groups   Groups
+	Book     *ledger.Book
+	Store    ledger.Store
+	Blobs    Blobs
+	Engine   exec.Engine
+	Costs    ledger.Digest // the cost table that Engine counts fuel by; jobs with another are declined
+	Binding  func() []byte // our signed NodeBinding
+	Log      *slog.Logger
+	Emit     func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
+	Tell     func()                                      // something that Status shows has changed
+	Accepted func(lock []byte)                           // a payer's LOCK was accepted; may be nil
+	Moved    func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
 }
 
 func (e *Env) moved(bytes int64) {

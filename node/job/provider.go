@@ -182,8 +182,14 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		}
 	}()
 	lock, err := p.env.Book.AcceptLock(ctx, o.Lock, time.Now())
-	if err != nil {
+	switch {
+	case errors.Is(err, ledger.ErrFrozen), errors.As(err, new(*ledger.ForkError)):
+		return nil, refuse(CodeFrozen, "%v", err)
+	case err != nil:
 		return nil, refuse(CodeRecord, "%v", err)
+	}
+	if p.env.Accepted != nil {
+		p.env.Accepted(o.Lock)
 	}
 	switch {
 	case lock.Payer != account:
@@ -212,6 +218,16 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	p.leases[h] = struct{}{}
 	admitted = true
 	return h, nil
+}
+
+// convicted is the refusal for a payer that was caught cheating after its lease began, or nil: the lease
+// ends at the next unit.
+func (p *Provider) convicted(payer ledger.Account) *Refusal {
+	x, err := p.env.Book.Exposure(payer)
+	if err != nil || !x.Frozen {
+		return nil
+	}
+	return refuse(CodeFrozen, "%s", payer)
 }
 
 // visitor is who asks, as the owner's policy knows them.

@@ -204,6 +204,25 @@ func (r *Requester) run(id exec.JobID) (*run, error) {
 	return nil, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("no job %s here", id.Short()), Hint: "`p3 job ls` lists them"}
 }
 
+// Convicted ends all leases with the nodes of an account that was caught cheating.
+func (r *Requester) Convicted(a ledger.Account) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.runs {
+		r.wg.Go(func() {
+			n.post(func(time.Time) []farm.Action {
+				for p, l := range n.leases {
+					if l.account == a {
+						n.ban(p, CodeFrozen.String())
+						l.end(refuse(CodeFrozen, "%s", a))
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // Jobs lists all jobs, in no order.
 func (r *Requester) Jobs() []node.Job {
 	r.mu.Lock()

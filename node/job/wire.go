@@ -114,6 +114,7 @@ const (
 	CodeProtocol   Code = 15 // a frame broke the protocol
 	CodeCancelled  Code = 16 // the requester cancelled
 	CodeDeadline   Code = 17 // the unit's wall time ran out here
+	CodeFrozen     Code = 18 // an account was convicted of cheating; the proof is with whoever says so
 )
 
 var codeText = map[Code]string{
@@ -122,6 +123,7 @@ var codeText = map[Code]string{
 	CodeBlob: "program or data could not be fetched", CodePaused: "the owner uses the machine", CodeStopping: "node is going down",
 	CodeIdle: "lease expired unused", CodeOutvoted: "outvoted", CodeLate: "another replica was faster", CodeOvercharge: "overcharged",
 	CodeHost: "host fault", CodeProtocol: "protocol violation", CodeCancelled: "cancelled", CodeDeadline: "time limit reached",
+	CodeFrozen: "the account was convicted of cheating",
 }
 
 func (c Code) String() string {

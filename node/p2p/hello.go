@@ -47,6 +47,7 @@ const (
 	WrongVersion Refusal = 2
 	BadBinding   Refusal = 3
 	NotP3        Refusal = 4
+	Shunned      Refusal = 5
 )
 
 func (r Refusal) String() string {
@@ -61,6 +62,8 @@ func (r Refusal) String() string {
 		return "peer may not act for the account it names: renew its binding"
 	case NotP3:
 		return "peer does not speak p3"
+	case Shunned:
+		return "peer sent what no honest peer sends, such as a forged proof: it is not spoken to for ten minutes"
 	}
 	return fmt.Sprintf("refused with code %d, which this p3 does not know: update p3", uint8(r))
 }
@@ -157,6 +160,8 @@ func (n *Node) readHello(c *Conn) (h hello, account ledger.Account, code Refusal
 		return h, account, WrongVersion, nil
 	case h.Network != n.cfg.Network:
 		return h, account, WrongNetwork, nil
+	case n.shunned.Contains(c.Peer()):
+		return h, account, Shunned, nil
 	case len(h.Name) > 64:
 		return h, account, 0, errors.New("hello with a name longer than 64 bytes")
 	}

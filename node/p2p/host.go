@@ -214,7 +214,7 @@ const MaxGossip = 64 << 10
 const ourTopics = `^/p3/[0-9a-z/.-]{1,120}$`
 
 // newGossip starts gossipsub under protocol IDs of the network's own.
-func newGossip(ctx context.Context, h host.Host, cfg Config) (*pubsub.PubSub, error) {
+func newGossip(ctx context.Context, h host.Host, cfg Config, shunned pubsub.Blacklist) (*pubsub.PubSub, error) {
 	id := protocol.ID(Prefix(cfg.Network) + "/meshsub/1.2.0")
 	feature := func(f pubsub.GossipSubFeature, p protocol.ID) bool {
 		return p == id && f != pubsub.GossipSubFeaturePX && f != pubsub.GossipSubFeatureExtensions
@@ -222,7 +222,8 @@ func newGossip(ctx context.Context, h host.Host, cfg Config) (*pubsub.PubSub, er
 	return pubsub.NewGossipSub(ctx, h,
 		pubsub.WithGossipSubProtocols([]protocol.ID{id}, feature),
 		pubsub.WithMaxMessageSize(MaxGossip+4<<10), // with sender, signature and topic
-		pubsub.WithFloodPublish(true),              // our own few messages reach every neighbour at once
+		pubsub.WithBlacklist(shunned),
+		pubsub.WithFloodPublish(true), // our own few messages reach every neighbour at once
 		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(pubsub.NewRegexpSubscriptionFilter(regexp.MustCompile(ourTopics)), 256)),
 	)
 }

@@ -80,6 +80,7 @@ type Node struct {
 	lan    interface{ Close() error }
 
 	binding atomic.Pointer[[]byte] // see SetBinding
+	shunned shunList               // see Shun
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -132,7 +133,7 @@ func (n *Node) start() (err error) {
 		return fmt.Errorf("start dht: %w", err)
 	}
 	n.host = routedhost.Wrap(n.host, n.dht)
-	if n.ps, err = newGossip(n.ctx, n.host, n.cfg); err != nil {
+	if n.ps, err = newGossip(n.ctx, n.host, n.cfg, &n.shunned); err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
 	n.host.SetStreamHandler(HelloProtocol, n.onHello)

@@ -1,0 +1,137 @@
+package ledger
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/ethereum/go-ethereum/crypto"
+)
+
+// A ProofKind says what a Proof proves. It is the first byte of a proof and never changes.
+type ProofKind byte
+
+// Kinds of proof.
+const (
+	ProofFork        ProofKind = 0x31 // two entries of one place in the account's chain
+	ProofUnderSettle ProofKind = 0x32 // a settle, and a higher voucher for the same lock
+)
+
+// Known reports whether this p3 can judge such a proof. Others come from a newer one.
+func (k ProofKind) Known() bool { return k == ProofFork || k == ProofUnderSettle }
+
+func (k ProofKind) String() string {
+	switch k {
+	case ProofFork:
+		return "it signed two entries for one place in its chain"
+	case ProofUnderSettle:
+		return "it settled below a voucher it had signed"
+	}
+	return fmt.Sprintf("proof of kind %#x", byte(k))
+}
+
+// Sizes of an encoded proof in bytes.
+const (
+	ForkProofSize        = 1 + 2*SignedEntrySize
+	UnderSettleProofSize = 1 + SignedEntrySize + SignedVoucherSize
+	MaxProof             = ForkProofSize
+)
+
+// A Proof is two signed records that convict their signer to anyone, for ever: nobody else can
+// make the one of them that contradicts the other. It is immutable.
+//
+// Encoding: kind u8, then for ProofFork the two entries, that of the lower digest first; for
+// ProofUnderSettle the settle and the voucher. So there is one order, but a signer can sign
+// one record in several ways, and ID leaves signatures out.
+type Proof struct {
+	Kind    ProofKind
+	Network Network
+	Account Account // who is convicted
+	ID      Digest  // keccak256(kind ‖ digest of A ‖ digest of B)
+	A, B    []byte  // the signed records, in the order of the encoding
+
+	a, b Digest
+}
+
+// NewProof makes a proof of two signed records, given in any order. It checks all but their
+// signatures.
+func NewProof(kind ProofKind, one, two []byte) (Proof, error) {
+	p, err := readProof(kind, one, two)
+	if err == nil && kind == ProofFork && bytes.Compare(p.a[:], p.b[:]) > 0 {
+		return readProof(kind, two, one)
+	}
+	return p, err
+}
+
+// Encode is the proof as it is kept and sent, at most MaxProof bytes.
+func (p Proof) Encode() []byte {
+	b := append(make([]byte, 0, MaxProof), byte(p.Kind))
+	return append(append(b, p.A...), p.B...)
+}
+
+// ParseProof reads what Encode wrote, strictly: length, order, and that the two records
+// contradict each other. It checks no signature; VerifyProof does.
+func ParseProof(raw []byte) (Proof, error) {
+	if len(raw) == 0 {
+		return Proof{}, fmt.Errorf("empty proof: %w", ErrMalformed)
+	}
+	kind := ProofKind(raw[0])
+	want := map[ProofKind]int{ProofFork: ForkProofSize, ProofUnderSettle: UnderSettleProofSize}[kind]
+	if want == 0 || len(raw) != want {
+		return Proof{}, fmt.Errorf("%s of %d bytes: %w", kind, len(raw), ErrMalformed)
+	}
+	raw = bytes.Clone(raw)
+	p, err := readProof(kind, raw[1:1+SignedEntrySize:1+SignedEntrySize], raw[1+SignedEntrySize:])
+	if err == nil && kind == ProofFork && bytes.Compare(p.a[:], p.b[:]) > 0 {
+		err = fmt.Errorf("fork proof in the wrong order: %w", ErrMalformed)
+	}
+	return p, err
+}
+
+func readProof(kind ProofKind, one, two []byte) (Proof, error) {
+	a, err := ParseEntry(one)
+	if err != nil {
+		return Proof{}, fmt.Errorf("proof: %w", err)
+	}
+	p := Proof{Kind: kind, Network: a.Network, Account: a.Account, A: one, B: two, a: a.Digest()}
+	switch kind {
+	case ProofFork:
+		b, err := ParseEntry(two)
+		if err != nil {
+			return Proof{}, fmt.Errorf("proof: %w", err)
+		}
+		if p.b = b.Digest(); a.Network != b.Network || a.Account != b.Account || a.Epoch != b.Epoch || a.Seq != b.Seq || p.a == p.b {
+			return Proof{}, fmt.Errorf("fork proof: the entries do not contradict each other: %w", ErrMalformed)
+		}
+	case ProofUnderSettle:
+		v, err := ParseVoucher(two)
+		if err != nil {
+			return Proof{}, fmt.Errorf("proof: %w", err)
+		}
+		if p.b = v.Digest(); a.Type != TypeSettle || v.Network != a.Network || v.Lock != a.Ref || v.Amount <= a.Amount {
+			return Proof{}, fmt.Errorf("proof of under-settlement: the records do not contradict each other: %w", ErrMalformed)
+		}
+	default:
+		return Proof{}, fmt.Errorf("%s: %w", kind, ErrMalformed)
+	}
+	p.ID = Digest(crypto.Keccak256([]byte{byte(kind)}, p.a[:], p.b[:]))
+	return p, nil
+}
+
+// VerifyProof reads a proof of this network and checks that the account signed both records: two
+// signature checks, after all that is cheap.
+func VerifyProof(raw []byte, network Network) (Proof, error) {
+	p, err := ParseProof(raw)
+	if err != nil {
+		return Proof{}, err
+	}
+	if p.Network != network {
+		return Proof{}, &NetworkError{Want: network, Have: p.Network}
+	}
+	if err := verify(p.Account, p.a, p.A); err != nil {
+		return Proof{}, fmt.Errorf("proof against %s: %w", p.Account.Short(), err)
+	}
+	if err := verify(p.Account, p.b, p.B); err != nil {
+		return Proof{}, fmt.Errorf("proof against %s: %w", p.Account.Short(), err)
+	}
+	return p, nil
+}

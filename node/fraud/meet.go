@@ -1,0 +1,199 @@
+package fraud
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/exec/canon"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/job"
+)
+
+// Protocol is the exchange between two peers that met: one question, one answer, in frames.
+const Protocol = "/p3/fraud/1.0.0"
+
+const (
+	maxFrame  = 64 << 10
+	maxHave   = 2048 // accounts named in a question
+	maxProofs = 64   // in an answer
+	maxRounds = 16   // questions to one peer
+	maxServed = 32   // peers answered at a time
+
+	meetTimeout = 10 * time.Second
+)
+
+// A question names the accounts against which the asker holds a proof, 20 bytes each: at most
+// maxHave, at random if there are more.
+type question struct {
+	Have []byte `cbor:"1,keyasint,omitempty"`
+}
+
+// An answer brings proofs that the asker lacks, at most maxProofs, and the newest entry of the
+// asker's own account that the answerer knows: an asker whose disk has lost it learns so.
+type answer struct {
+	Proofs [][]byte `cbor:"1,keyasint,omitempty"`
+	Yours  []byte   `cbor:"2,keyasint,omitempty"`
+}
+
+// Met asks a peer that has said hello what it knows. It takes as long as the peer does, within bounds.
+func (s *Spreader) Met(ctx context.Context, p peer.ID) {
+	for range maxRounds {
+		n, err := s.question(ctx, p)
+		if err != nil && ctx.Err() == nil {
+			s.log.Debug("proofs not exchanged", "peer", p, "err", err)
+		}
+		if err != nil || n < maxProofs {
+			return
+		}
+	}
+}
+
+// question asks once and returns how many proofs were news.
+func (s *Spreader) question(ctx context.Context, p peer.ID) (news int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
+	defer cancel()
+	st, err := s.cfg.Net.Open(ctx, p, Protocol, maxFrame)
+	if err != nil {
+		return 0, err
+	}
+	defer st.Reset()
+	var q question
+	for _, a := range s.accounts(maxHave) {
+		q.Have = append(q.Have, a[:]...)
+	}
+	b, err := canon.Marshal(q)
+	if err == nil {
+		err = st.WriteFrame(b)
+	}
+	if err != nil {
+		return 0, err
+	}
+	st.SetIdle(meetTimeout)
+	if b, err = st.ReadFrame(); err != nil {
+		return 0, err
+	}
+	var a answer
+	if err := canon.Unmarshal(b, &a); err != nil {
+		return 0, err
+	}
+	st.Close()
+	if len(a.Proofs) > maxProofs {
+		return 0, fmt.Errorf("%d proofs at once: %w", len(a.Proofs), ledger.ErrMalformed)
+	}
+	for _, raw := range a.Proofs {
+		if len(raw) > 0 && !ledger.ProofKind(raw[0]).Known() {
+			continue
+		}
+		switch new, err := s.hear(ctx, raw); {
+		case forged(err):
+			s.cfg.Shun(p, fmt.Sprintf("it sent a forged proof: %v", err))
+			return news, err
+		case err != nil:
+			return news, err
+		case new:
+			news++
+		}
+	}
+	if len(a.Yours) > 0 {
+		return news, s.book.CheckOwn(ctx, a.Yours)
+	}
+	return news, nil
+}
+
+// serve answers one question.
+func (s *Spreader) serve(_ context.Context, st job.Stream) {
+	p := st.Peer()
+	if !s.admit(p) {
+		st.Reset()
+		return
+	}
+	defer s.dismiss(p)
+	st.SetIdle(meetTimeout)
+	b, err := st.ReadFrame()
+	var q question
+	if err != nil || canon.Unmarshal(b, &q) != nil || len(q.Have) > maxHave*len(ledger.Account{}) || len(q.Have)%len(ledger.Account{}) != 0 {
+		st.Reset()
+		return
+	}
+	have := map[ledger.Account]bool{}
+	for rest := q.Have; len(rest) > 0; rest = rest[len(ledger.Account{}):] {
+		have[ledger.Account(rest)] = true
+	}
+	a := answer{Proofs: s.some(maxProofs, have)}
+	if theirs, ok := s.cfg.Account(p); ok && theirs != s.book.Account() {
+		if a.Yours, err = s.book.Newest(theirs); err != nil {
+			s.log.Warn("newest entry", "account", theirs, "err", err)
+		}
+	}
+	if b, err = canon.Marshal(a); err != nil || st.WriteFrame(b) != nil {
+		st.Reset()
+		return
+	}
+	st.Close()
+}
+
+func (s *Spreader) admit(p peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking[p] || len(s.asking) >= maxServed {
+		return false
+	}
+	s.asking[p] = true
+	return true
+}
+
+func (s *Spreader) dismiss(p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asking, p)
+}
+
+// anywhere is a random place in the order of accounts, to start from.
+func anywhere() (a ledger.Account) {
+	for i := range a {
+		a[i] = byte(rand.Uint32())
+	}
+	return a
+}
+
+// each calls yield for proofs from a random one on, all the way round, until it returns false.
+func (s *Spreader) each(yield func(a ledger.Account, raw []byte) bool) {
+	start, more := anywhere(), true
+	err := s.book.Proofs(start, func(a ledger.Account, raw []byte) bool {
+		more = yield(a, raw)
+		return more
+	})
+	if more && err == nil {
+		err = s.book.Proofs(ledger.Account{}, func(a ledger.Account, raw []byte) bool {
+			return bytes.Compare(a[:], start[:]) < 0 && yield(a, raw)
+		})
+	}
+	if err != nil {
+		s.log.Warn("proofs in the ledger", "err", err)
+	}
+}
+
+// some returns at most n proofs against accounts that are not in without.
+func (s *Spreader) some(n int, without map[ledger.Account]bool) (out [][]byte) {
+	s.each(func(a ledger.Account, raw []byte) bool {
+		if !without[a] {
+			out = append(out, bytes.Clone(raw))
+		}
+		return len(out) < n
+	})
+	return out
+}
+
+// accounts returns at most n accounts that proofs are held against.
+func (s *Spreader) accounts(n int) (out []ledger.Account) {
+	s.each(func(a ledger.Account, _ []byte) bool {
+		out = append(out, a)
+		return len(out) < n
+	})
+	return out
+}
