@@ -136,6 +136,29 @@ type UnitResult struct {
 	Ended  time.Time      `json:"ended"` // when it was known here
 }
 
+// A JobWhy says how the offers known now match a job, and what holds it up.
+type JobWhy struct {
+	Schema  string     `json:"schema"` // p3.job-why/v1
+	Job     exec.JobID `json:"job"`
+	Name    string     `json:"name"`
+	State   JobState   `json:"state"`
+	Why     string     `json:"why"`     // what it waits for, in a line; "" = it goes on
+	Offers  int        `json:"offers"`  // of these:
+	Hired   int        `json:"hired"`   // work for it
+	Asking  int        `json:"asking"`  // are being asked
+	Fit     int        `json:"fit"`     // would do, and are not needed or not affordable now
+	Refused []WhyStep  `json:"refused"` // do not match, grouped, most frequent first
+}
+
+// A WhyStep is one reason against some offers.
+type WhyStep struct {
+	Count  int    `json:"count"`
+	Why    string `json:"why"`
+	Detail string `json:"detail,omitempty"`
+	Such   string `json:"such"`          // name of one of them
+	Fix    string `json:"fix,omitempty"` // what the user can do about that one
+}
+
 // An Offer as browsers see it.
 type Offer struct {
 	Peer     string         `json:"peer"`

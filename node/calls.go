@@ -27,6 +27,7 @@ const (
 	CallUnitStates  Call = "GET /v1/jobs/{id}/units"
 	CallUnit        Call = "GET /v1/jobs/{id}/units/{n}"
 	CallCancel      Call = "POST /v1/jobs/{id}/cancel"
+	CallJobWhy      Call = "GET /v1/jobs/{id}/why"
 	CallBalance     Call = "GET /v1/credit/balance"
 	CallReceipts    Call = "GET /v1/credit/receipts"
 	CallReceipt     Call = "GET /v1/credit/receipts/{id}"

@@ -93,6 +93,11 @@ func (c *Client) Job(ctx context.Context, id string) (Job, error) {
 	return fetch[Job](c, ctx, CallJob, []string{id}, nil)
 }
 
+// JobWhy says how the offers match a job that runs or waits, and what holds it up.
+func (c *Client) JobWhy(ctx context.Context, id string) (JobWhy, error) {
+	return fetch[JobWhy](c, ctx, CallJobWhy, []string{id}, nil)
+}
+
 // CloseInputs says that the job has no further input after units.
 func (c *Client) CloseInputs(ctx context.Context, id string, units uint64) (Job, error) {
 	return fetchQuery[Job](c, ctx, CallCloseInputs, []string{id}, num("units", units), nil)

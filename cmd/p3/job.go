@@ -13,10 +13,11 @@ import (
 )
 
 func (a *app) jobCmd() *cobra.Command {
-	c := &cobra.Command{Use: "job", Short: "Your jobs: ls, show, watch, logs, output, cancel"}
+	c := &cobra.Command{Use: "job", Short: "Your jobs: ls, show, why, watch, logs, output, cancel"}
 	c.AddCommand(
 		&cobra.Command{Use: "ls", Short: "List jobs, newest first", Args: cobra.NoArgs, RunE: a.with(a.jobLs)},
 		&cobra.Command{Use: "show ID", Short: "Show one job with its peers and units", Args: cobra.ExactArgs(1), RunE: a.with(a.jobShow)},
+		&cobra.Command{Use: "why ID", Short: "Say step by step which offers match a job, and what holds it up", Args: cobra.ExactArgs(1), RunE: a.with(a.jobWhy)},
 		&cobra.Command{Use: "watch ID", Short: "Follow a job; its results come to stdout in order", Args: cobra.ExactArgs(1), RunE: a.with(a.jobWatch)},
 		&cobra.Command{Use: "output ID", Short: "Print the results that are there, in order", Args: cobra.ExactArgs(1), RunE: a.with(a.jobOutput)},
 		&cobra.Command{Use: "logs ID [UNIT]", Short: "Show how units ended: the failed ones, or one with its stderr", Args: cobra.RangeArgs(1, 2), RunE: a.with(a.jobLogs)},
@@ -90,6 +91,38 @@ func (a *app) jobShow(ctx context.Context, cl *node.Client, args []string) error
 	if n := uint64(len(states)); n < j.Units {
 		fmt.Fprintf(a.out, "       … %d more units\n", j.Units-n)
 	}
+	return nil
+}
+
+func (a *app) jobWhy(ctx context.Context, cl *node.Client, args []string) error {
+	w, err := cl.JobWhy(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(w)
+	}
+	why := w.Why
+	switch {
+	case w.State != node.JobRunning && w.State != node.JobWaiting:
+		fmt.Fprintf(a.out, "%s  %s  %s: nothing holds it up; `p3 job logs %s` shows units that failed\n", w.Job.Short(), printable(w.Name), w.State, w.Job.Short())
+		return nil
+	case why == "":
+		why = "it goes on"
+	}
+	fmt.Fprintf(a.out, "%s  %s  %s: %s\n", w.Job.Short(), printable(w.Name), w.State, printable(why))
+	fmt.Fprintf(a.out, "%5d offers known here\n%5d hired, %d being asked\n", w.Offers, w.Hired, w.Asking)
+	for _, s := range w.Refused {
+		line := fmt.Sprintf("%5d refused: %s", s.Count, s.Why)
+		if s.Detail != "" {
+			line += " (" + s.Detail + ")"
+		}
+		if line += ", such as " + s.Such; s.Fix != "" {
+			line += "; " + s.Fix
+		}
+		fmt.Fprintln(a.out, printable(line))
+	}
+	fmt.Fprintf(a.out, "%5d would do as well\n", w.Fit)
 	return nil
 }
 

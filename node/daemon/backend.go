@@ -222,6 +222,15 @@ func (d *Daemon) CancelJob(ctx context.Context, id string) (node.Job, error) {
 	return d.requester.Cancel(ctx, j)
 }
 
+// JobWhy implements localapi.Backend.
+func (d *Daemon) JobWhy(ctx context.Context, id string) (node.JobWhy, error) {
+	j, err := d.find(id)
+	if err != nil {
+		return node.JobWhy{}, err
+	}
+	return d.requester.Why(ctx, j)
+}
+
 // Balance implements localapi.Backend.
 func (d *Daemon) Balance(context.Context) (node.Balance, error) {
 	b := d.book.Balance()

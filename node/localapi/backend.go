@@ -44,6 +44,7 @@ type Backend interface {
 	UnitStates(ctx context.Context, id string, from uint64, n int) (string, error)
 	Unit(ctx context.Context, id string, n uint64) (node.UnitResult, error)
 	CancelJob(ctx context.Context, id string) (node.Job, error)
+	JobWhy(ctx context.Context, id string) (node.JobWhy, error)
 
 	Balance(ctx context.Context) (node.Balance, error)
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error // newest first

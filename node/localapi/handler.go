@@ -47,6 +47,7 @@ func Handler(b Backend) http.Handler {
 	value(node.CallUnitStates, h.unitStates)
 	value(node.CallUnit, h.unit)
 	value(node.CallCancel, func(r *http.Request) (any, error) { return b.CancelJob(r.Context(), r.PathValue("id")) })
+	value(node.CallJobWhy, func(r *http.Request) (any, error) { return b.JobWhy(r.Context(), r.PathValue("id")) })
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)
 	value(node.CallInvite, func(r *http.Request) (any, error) {

@@ -356,6 +356,12 @@ func (n *Node) CancelJob(_ context.Context, id string) (node.Job, error) {
 	return n.change(id, func(_ *State, j *node.Job) { j.State, j.Running = node.JobCancelled, 0 })
 }
 
+// JobWhy says what the job's state says.
+func (n *Node) JobWhy(ctx context.Context, id string) (node.JobWhy, error) {
+	j, err := n.Job(ctx, id)
+	return node.JobWhy{Schema: "p3.job-why/v1", Job: j.ID, Name: j.Name, State: j.State, Why: j.Why}, err
+}
+
 // Balance returns the status' balance.
 func (n *Node) Balance(context.Context) (b node.Balance, err error) {
 	n.look(func(s *State) { b = s.Status.Balance })
