@@ -51,6 +51,9 @@ func MutualGenesis(name string, floor Credits) Genesis {
 // DefaultGenesis founds the public network "p3", mutual with DefaultFloor.
 func DefaultGenesis() Genesis { return MutualGenesis("p3", DefaultFloor) }
 
+// Mutual reports whether nobody may create credit, so that balances start at zero and may fall to −Floor.
+func (g Genesis) Mutual() bool { return len(g.Mints) == 0 }
+
 // Grace is the time after a lock's expiry before one side closes it alone.
 func (g Genesis) Grace() time.Duration { return time.Duration(g.Params.GraceMs) * time.Millisecond }
 

@@ -188,6 +188,31 @@ type Peer struct {
 	Since   time.Time      `json:"since"`
 }
 
+// A PeerView is another account as this node knows it, and the credit it has here. In a granted network Limited is
+// false and what follows it is zero.
+type PeerView struct {
+	Schema   string         `json:"schema"` // "p3.peer-view/v1"
+	Account  ledger.Account `json:"account"`
+	Name     string         `json:"name"`    // what its node calls itself, unverified; "" = nobody said
+	Peers    []Peer         `json:"peers"`   // nodes of its that we are connected to
+	Did      ledger.Credits `json:"did_ucr"` // by it for us, settled
+	Got      ledger.Credits `json:"got_ucr"` // by us for it
+	Leases   int            `json:"leases"`  // open, with us as provider
+	Unpaid   uint32         `json:"unpaid"`  // units claimed and not paid for
+	Window   uint32         `json:"window"`  // units that may be unpaid
+	Defaults uint32         `json:"defaults"`
+	Trust    float64        `json:"trust"`  // see Trust
+	Frozen   bool           `json:"frozen"` // it was caught cheating; the proof is kept
+
+	Limited bool           `json:"limited"`
+	Limit   ledger.Credits `json:"limit_ucr"` // what it may claim here now: flow and starter
+	Flow    ledger.Credits `json:"flow_ucr"`
+	Starter ledger.Credits `json:"starter_ucr"` // left for it
+	Owes    ledger.Credits `json:"owes_ucr"`    // of its starter, until it works for us
+	Today   ledger.Credits `json:"today_ucr"`   // left for all strangers today
+	Why     string         `json:"why"`         // the limit's reason in words
+}
+
 // A Receipt as people see it: one lease, with both signatures.
 type Receipt struct {
 	ID       ledger.Digest  `json:"id"` // digest of the LOCK

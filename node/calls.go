@@ -16,6 +16,7 @@ const (
 	CallWatch       Call = "GET /v1/watch"
 	CallOffers      Call = "GET /v1/offers"
 	CallPeers       Call = "GET /v1/peers"
+	CallPeer        Call = "GET /v1/peers/{id}"
 	CallPutBlob     Call = "PUT /v1/blobs"
 	CallGetBlob     Call = "GET /v1/blobs/{hash}"
 	CallSubmit      Call = "POST /v1/jobs"

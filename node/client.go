@@ -59,6 +59,12 @@ func (c *Client) Peers(ctx context.Context) ([]Peer, error) {
 	return fetch[[]Peer](c, ctx, CallPeers, nil, nil)
 }
 
+// Peer returns an account as the node knows it, with its credit here. id is a name, a peer ID, an account or a
+// unique prefix of one; CodeNotFound if nobody is known by it.
+func (c *Client) Peer(ctx context.Context, id string) (PeerView, error) {
+	return fetch[PeerView](c, ctx, CallPeer, []string{id}, nil)
+}
+
 // PutBlob stores what r gives and returns its hash and size; the file has no name.
 func (c *Client) PutBlob(ctx context.Context, r io.Reader) (exec.File, error) {
 	return fetch[exec.File](c, ctx, CallPutBlob, nil, io.NopCloser(r))

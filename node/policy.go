@@ -35,8 +35,34 @@ type HostPolicy struct {
 	Price         ledger.Price
 	MinTrust      float64 // 0..1, of requesters; a new one has 0.5
 
+	Starter   ledger.Credits // µcr for one account that has not worked for us; 0 = DefaultStarter, below = none
+	DayBudget ledger.Credits // µcr a day for all of them together; 0 = DefaultDayBudget, below = none
+
 	Allow []Rule // none = all that Deny does not name
 	Deny  []Rule // goes before Allow
+}
+
+// What strangers get of a machine in a mutual network, where nobody's balance proves anything.
+const (
+	// DefaultStarter lets a newcomer run its first jobs at once: four hours of a core at the usual price, a
+	// thousand units of the default size at their most. It is a fifth of what an account of the public network
+	// may owe in all, so that a newcomer who spends the rest meets several hosts or has to earn.
+	DefaultStarter = 2 * ledger.Credit
+
+	// DefaultDayBudget is about a day of one core at the usual price: what an owner loses at most, each day, to any
+	// number of invented identities. What those who have worked here are given is not part of it.
+	DefaultDayBudget = 10 * ledger.Credit
+)
+
+// Terms are what strangers get, with the defaults put in: one account, and all of them in a day.
+func (p HostPolicy) Terms() (starter, dayBudget ledger.Credits) {
+	of := func(c, auto ledger.Credits) ledger.Credits {
+		if c == 0 {
+			return auto
+		}
+		return max(c, 0)
+	}
+	return of(p.Starter, DefaultStarter), of(p.DayBudget, DefaultDayBudget)
 }
 
 // Presets of `p3 host policy --preset`, with what they are for.

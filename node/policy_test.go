@@ -18,7 +18,7 @@ func full(t *testing.T) HostPolicy {
 	t.Helper()
 	p, _ := HostPolicy{}.WithPreset("laptop")
 	for _, kv := range [][2]string{{"hours", "22:00-07:30,12:00-13:00"}, {"days", "mon-wed,sun"}, {"slots", "3"}, {"memory", "1536MiB"}, {"disk", "20GiB"},
-		{"price", "0.05"}, {"min_trust", "0.25"}, {"max_load", "33%"}, {"deny", "account:" + somebody + ",program:" + strings.Repeat("ab", 32)}} {
+		{"price", "0.05"}, {"min_trust", "0.25"}, {"max_load", "33%"}, {"starter", "none"}, {"day_budget", "7.50"}, {"deny", "account:" + somebody + ",program:" + strings.Repeat("ab", 32)}} {
 		var err error
 		if p, err = p.Set(kv[0], kv[1]); err != nil {
 			t.Fatal(err)
@@ -63,6 +63,8 @@ func TestPolicyErrorsSayWhatIsMeant(t *testing.T) {
 		"min_trust: 2":                   "0 to 1",
 		"min_trust: NaN":                 "0 to 1",
 		"price: -1":                      "credits per Tfuel",
+		"starter: -1":                    "write auto, none, or credits",
+		"day_budget: lots":               "not an amount of credits",
 		"allow: [him]":                   "program:",
 		"deny: [\"account:0x12\"]":       "account:0x12",
 		"deny: [[a]]":                    "list inside a list",
@@ -76,6 +78,25 @@ func TestPolicyErrorsSayWhatIsMeant(t *testing.T) {
 		var p *Problem
 		if !errors.As(err, &p) || p.Code != CodeUsage || !strings.Contains(p.Message+" "+p.Hint, want) {
 			t.Errorf("%.60q: %#v, want %q", file, err, want)
+		}
+	}
+}
+
+func TestTermsForStrangers(t *testing.T) {
+	for _, x := range []struct {
+		starter, budget string
+		want            [2]ledger.Credits
+	}{
+		{"auto", "auto", [2]ledger.Credits{DefaultStarter, DefaultDayBudget}},
+		{"0", "none", [2]ledger.Credits{0, 0}},
+		{"0.25", "100", [2]ledger.Credits{ledger.Credit / 4, 100 * ledger.Credit}},
+	} {
+		p, err := HostPolicy{}.Apply(PolicyChange{Set: map[string]string{"starter": x.starter, "day_budget": x.budget}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := p.Terms(); [2]ledger.Credits{a, b} != x.want {
+			t.Errorf("%s, %s: %s, %s", x.starter, x.budget, a, b)
 		}
 	}
 }

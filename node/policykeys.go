@@ -69,6 +69,8 @@ var PolicyKeys = []PolicyKey{
 		p.MinTrust = v
 		return nil
 	}},
+	creditKey("starter", "credits for an account that has not worked for you; auto = 2", func(p *HostPolicy) *ledger.Credits { return &p.Starter }),
+	creditKey("day_budget", "credits for all such accounts in a day; auto = 10", func(p *HostPolicy) *ledger.Credits { return &p.DayBudget }),
 	ruleKey("allow", "only these; none = everybody who is not denied", func(p *HostPolicy) *[]Rule { return &p.Allow }),
 	ruleKey("deny", "never these", func(p *HostPolicy) *[]Rule { return &p.Deny }),
 }
@@ -398,6 +400,36 @@ func setPrice(p *HostPolicy, s string) error {
 	}
 	p.Price = ledger.Price{Num: uint64(c), Den: ledger.PriceFuel}
 	return nil
+}
+
+// creditKey is an amount of credits: 0 in the field stands for auto, a negative one for none.
+func creditKey(name, help string, at func(*HostPolicy) *ledger.Credits) PolicyKey {
+	return PolicyKey{name, help, "auto, none, or credits such as 2.50", func(p *HostPolicy) string {
+		switch c := *at(p); {
+		case c == 0:
+			return "auto"
+		case c < 0:
+			return "none"
+		default:
+			return c.Decimal()
+		}
+	}, func(p *HostPolicy, s string) error {
+		if s == "auto" {
+			*at(p) = 0
+			return nil
+		}
+		c, err := ledger.Credits(0), error(nil)
+		if s != "none" {
+			c, err = ledger.ParseCredits(s)
+		}
+		if err != nil || c < 0 {
+			return fmt.Errorf("%q is not an amount of credits", s)
+		}
+		if *at(p) = c; c == 0 {
+			*at(p) = -1
+		}
+		return nil
+	}}
 }
 
 var dayNames = [7]string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}

@@ -85,9 +85,48 @@ func perTfuel(p ledger.Price) string {
 }
 
 func (a *app) peerCmd() *cobra.Command {
-	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to: ls"}
+	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to, and what credit they have here: ls, show"}
 	c.AddCommand(&cobra.Command{Use: "ls", Short: "List connected peers", Args: cobra.NoArgs, RunE: a.with(a.peerLs)})
+	c.AddCommand(&cobra.Command{
+		Use: "show NAME", Short: "Show an account as this node knows it: what was done, its credit here and why", Args: cobra.ExactArgs(1), RunE: a.with(a.peerShow),
+		Long: `Show an account as this node knows it: what it did for you and you for it, how much credit it has here, and why so much.
+NAME is what its node calls itself, a peer ID, an account, or the beginning of one.
+
+` + exitHelp,
+		Example: "  p3 peer show maple\n  p3 --json peer show 0x1f9090aa",
+	})
 	return c
+}
+
+func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) error {
+	v, err := cl.Peer(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(v)
+	}
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(a.out, "%-9s %s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	row("account", "%s", v.Account)
+	if v.Name != "" {
+		row("name", "%s", v.Name)
+	}
+	for _, p := range v.Peers {
+		row("node", "%s, connected for %s", p.ID, showAge(time.Since(p.Since)))
+	}
+	row("work", "%s by it for you, %s by you for it", v.Did, v.Got)
+	row("trust", "%.2f: %d of %d units that may be unpaid are, in %d leases; %d leases left unpaid", v.Trust, v.Unpaid, v.Window, v.Leases, v.Defaults)
+	switch {
+	case v.Frozen:
+		row("limit", "none: it was caught cheating, and the proof is kept")
+	case v.Limited:
+		row("limit", "%s: %s", v.Limit, v.Why)
+	default:
+		row("limit", "what it locks: every credit of this network is backed by a grant")
+	}
+	return nil
 }
 
 func (a *app) peerLs(ctx context.Context, cl *node.Client, _ []string) error {

@@ -118,17 +118,25 @@ func (l Limit) Total() ledger.Credits {
 // know an account.
 func (l Limit) Text(name func(ledger.Account) string) string {
 	var from []string
+	seen := map[ledger.Account]bool{}
 	for _, p := range l.Paths {
-		who := "its own work here"
+		who := ledger.Account{} // the payer
 		if len(p.Via) > 0 {
-			who = name(p.Via[0])
+			who = p.Via[0]
 		}
-		if !slices.Contains(from, who) {
-			from = append(from, who)
+		switch {
+		case seen[who]:
+			continue
+		case len(seen) >= 3: // is counted
+		case len(p.Via) == 0:
+			from = append(from, "its own work here")
+		default:
+			from = append(from, name(who))
 		}
+		seen[who] = true
 	}
-	if n := len(from); n > 3 {
-		from = append(from[:3], fmt.Sprintf("%d more", n-3))
+	if n := len(seen); n > 3 {
+		from = append(from, fmt.Sprintf("%d more", n-3))
 	}
 	s := "flow " + l.Flow.Decimal()
 	if len(from) > 0 {
@@ -188,7 +196,7 @@ func (l *Limiter) limit(payer ledger.Account, terms Terms, now time.Time) (Limit
 }
 
 // A Credit is the limit of one lease, held for it until Close. Its methods are called by one goroutine at a
-// time.
+// time. A nil *Credit limits nothing.
 type Credit struct {
 	Limit ledger.Credits // what may be claimed under the lease in all
 	Why   Limit          // as it was before
@@ -262,6 +270,9 @@ func (c *Credit) edges(paths []Path, starter ledger.Credits) []ledger.Charge {
 // Hand it to ledger.Book.ClaimCharged, and call done when that has returned, whatever it says: until then it
 // counts as held, from then on as far as the book has it.
 func (c *Credit) Claim(total ledger.Credits, now time.Time) (used ledger.Charges, done func()) {
+	if c == nil {
+		return ledger.Charges{}, func() {}
+	}
 	left := max(total-c.claimed, 0)
 	c.claimed += left
 	var paths []Path
@@ -289,6 +300,9 @@ func (l *Limiter) free(used ledger.Charges) {
 
 // Close gives back what was not claimed.
 func (c *Credit) Close() {
+	if c == nil {
+		return
+	}
 	c.l.free(ledger.Charges{Edges: c.edges(c.paths, max(c.starter, 0)), Starter: max(c.starter, 0)})
 	c.paths, c.starter = nil, 0
 }

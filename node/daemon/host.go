@@ -15,6 +15,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/wasm"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 	"github.com/personal-power-plant/p3/market"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/idle"
@@ -265,6 +266,8 @@ func (h *hostState) policy() job.Policy {
 	defer h.mu.Unlock()
 	p, d := h.rules.policy(), h.decision
 	j := job.Policy{Accepts: d.Accepts, Freeze: d.Freeze, HandBack: d.HandBack, Why: d.Why, Price: h.price(p), Capacity: h.capacity(p), Refuses: p.Refuses}
+	starter, budget := p.Terms()
+	j.Terms = &flow.Terms{Starter: starter, DayBudget: budget}
 	j.Capacity.Speed = h.speed * uint64(slotShare(p, j.Capacity.Slots)) / 100
 	return j
 }

@@ -39,6 +39,8 @@ type Settler struct {
 	wake chan struct{}
 	wg   sync.WaitGroup
 
+	meter *meter // of signatures that others have us check
+
 	mu       sync.Mutex             // guards what follows
 	live     map[ledger.Digest]bool // locks of ours whose lease still runs
 	locking  int                    // locks on their way into live
@@ -53,7 +55,7 @@ type retryState struct {
 
 // NewSettler serves the credit protocol on env.Net.
 func NewSettler(env Env) *Settler {
-	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}, dialling: map[peer.ID]time.Time{}}
+	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), meter: newMeter(), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}, dialling: map[peer.ID]time.Time{}}
 	env.Net.Handle(CreditProtocol, creditFrameMax, s.serve)
 	return s
 }
@@ -295,6 +297,8 @@ func (s *Settler) serve(ctx context.Context, st Stream) {
 		return
 	}
 	switch {
+	case !s.meter.take(st.Peer(), 1, time.Now()):
+		err = errors.New("too many records to check: send it again in a moment")
 	case len(req.Settle) > 0:
 		reply.Earn, err = s.env.Book.Earn(ctx, req.Settle)
 		if cheat := (*ledger.UnderSettleError)(nil); errors.As(err, &cheat) {

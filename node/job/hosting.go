@@ -22,6 +22,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/farm"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 	"github.com/personal-power-plant/p3/market"
 )
 
@@ -36,13 +37,18 @@ type hosting struct {
 	price    ledger.Price
 	worst    ledger.Credits // what one unit may cost at most
 	lease    *market.Lease
-	since    time.Time // when it was granted
+	trusted  *flow.Credit   // nil = all of the LOCK
+	limit    ledger.Credits // what may be claimed in all, at most the LOCK
+	why      string         // the limit's reason
+	since    time.Time      // when it was granted
 	slots    int
 	owner    string // under which blobs are pinned
 	member   []byte
 	program  string // path of the module, once ready
 	data     []exec.Mount
 	ready    chan struct{} // closed when program and data are here
+
+	best ledger.Voucher // of those credited; owned by the reader
 
 	recheck atomic.Bool // the owner has changed the policy
 
@@ -111,12 +117,17 @@ func (h *hosting) allowed() int {
 	return int(x.Window.Allowed())
 }
 
-func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, lease *market.Lease) *hosting {
+func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, lease *market.Lease, credit *flow.Credit, why string) *hosting {
 	h := &hosting{
 		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
 		since: time.Now(), wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
+		trusted: credit, limit: lock.Amount, why: why,
 		out: frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
+	}
+	if credit != nil && credit.Limit < lock.Amount {
+		h.limit = credit.Limit
+		h.out.Grant.Limit = h.limit
 	}
 	h.window = h.allowed()
 	h.signal() // the grant goes out first
@@ -130,7 +141,7 @@ func (h *hosting) serve(ctx context.Context) {
 	defer h.p.env.Blobs.Unpin(h.owner)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	h.p.env.Emit("info", "host", fmt.Sprintf("lease for %s (%s): %d slots, up to %s", h.manifest.Name, h.job.Short(), h.slots, h.lock.Amount),
+	h.p.env.Emit("info", "host", fmt.Sprintf("lease for %s (%s): %d slots, up to %s", h.manifest.Name, h.job.Short(), h.slots, h.limit),
 		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
 	wg.Go(func() { h.fetchProgram(ctx) })
 	wg.Go(func() { h.read(ctx) })
@@ -279,17 +290,27 @@ func (h *hosting) take(ctx context.Context, f frame) *Refusal {
 		return err
 	}
 	if len(f.Voucher) > 0 {
-		units, err := h.credit(f.Voucher, f.Paid)
-		if err != nil {
+		if err := h.takeVoucher(ctx, f); err != nil {
 			return err
 		}
-		// The end of the stream must not keep us from what we are owed.
-		if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), f.Voucher, units); err != nil {
-			return refuse(CodeRecord, "voucher: %v", err)
-		}
-		h.p.env.Tell()
 	}
 	h.signal()
+	return nil
+}
+
+// takeVoucher credits the voucher of a frame. One that brings nothing new, such as one sent again and again, costs
+// no signature check.
+func (h *hosting) takeVoucher(ctx context.Context, f frame) *Refusal {
+	v, units, err := h.credit(f.Voucher, f.Paid)
+	if err != nil || v == nil {
+		return err
+	}
+	// The end of the stream must not keep us from what we are owed.
+	if err := h.p.env.Book.Credit(context.WithoutCancel(ctx), f.Voucher, units); err != nil {
+		return refuse(CodeRecord, "voucher: %v", err)
+	}
+	h.best = *v
+	h.p.env.Tell()
 	return nil
 }
 
@@ -542,11 +563,16 @@ func part(s Stream, orderly bool) {
 }
 
 // credit takes units off the unpaid list; the voucher, whose signature is checked next, must
-// cover them. It returns how many are paid in all.
-func (h *hosting) credit(voucher []byte, paid []uint64) (uint32, *Refusal) {
+// cover them. It returns the voucher, nil if one at least as good was credited before, and how many units are paid in
+// all.
+func (h *hosting) credit(voucher []byte, paid []uint64) (*ledger.Voucher, uint32, *Refusal) {
 	v, err := ledger.ParseVoucher(voucher)
 	if err != nil || v.Lock != h.lock.ID {
-		return 0, refuse(CodeRecord, "voucher of another LOCK (%v)", err)
+		return nil, 0, refuse(CodeRecord, "voucher of another LOCK (%v)", err)
+	}
+	known := v.K <= h.best.K && v.Amount <= h.best.Amount
+	if known {
+		v.Amount = h.best.Amount // this one's signature will not be checked
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -564,19 +590,28 @@ func (h *hosting) credit(voucher []byte, paid []uint64) (uint32, *Refusal) {
 		h.held, h.waits = time.Now(), 0
 	}
 	if h.paidSum > v.Amount {
-		return 0, refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
+		return nil, 0, refuse(CodeRecord, "voucher of %s for units of %s", v.Amount, h.paidSum)
 	}
 	h.note()
-	return h.paidUnits, nil
+	if known {
+		return nil, 0, nil
+	}
+	return &v, h.paidUnits, nil
 }
 
 // claim makes the durable claim over a batch and puts both into f.
 func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error {
 	units := make([]ledger.Unit, len(batch))
+	h.mu.Lock()
+	total := h.claimSum
+	h.mu.Unlock()
 	for i, r := range batch {
 		units[i] = ledger.Unit{Fuel: r.fuel, Amount: r.cost, Result: r.wire.Digest}
+		total += r.cost
 	}
-	c, err := h.p.env.Book.ClaimMany(ctx, h.lock.ID, units)
+	used, done := h.trusted.Claim(total, time.Now())
+	c, err := h.p.env.Book.ClaimCharged(ctx, h.lock.ID, units, used)
+	done()
 	if err != nil {
 		return fmt.Errorf("claim: %w", err)
 	}
@@ -691,8 +726,8 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	defer h.mu.Unlock()
 	h.window = allowed // other leases of the payer move it too
 	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(h.queue[0].Unit, time.Now()) {
-		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.lock.Amount {
-			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: "the LOCK is used up"})
+		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.limit {
+			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: h.usedUp()})
 			h.queue = h.queue[1:]
 			h.signal()
 			continue
@@ -713,6 +748,14 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 			h.stopped(t.Unit, g, unitCtx.Err() != nil, r, f)
 		})
 	}
+}
+
+// usedUp says what the lease has come to the end of.
+func (h *hosting) usedUp() string {
+	if h.limit < h.lock.Amount {
+		return clip("the credit limit of this lease is used up: " + h.why)
+	}
+	return "the LOCK is used up"
 }
 
 // stopped files what became of a unit.

@@ -14,6 +14,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/farm"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 )
 
 // lockLife is how long a LOCK stands. A lease drains before it ends and is followed by
@@ -38,6 +39,7 @@ type lease struct {
 	name    string
 	price   ledger.Price
 	amount  ledger.Credits // the LOCK
+	limit   ledger.Credits // what of it the provider works for
 	worst   ledger.Credits // one unit's most
 	lock    ledger.Digest
 	expiry  time.Time
@@ -115,7 +117,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		return fail(err)
 	}
 	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))
-	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership}
+	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work()}
 	if err := writeFrame(l.s, frame{Open: o}); err != nil {
 		return fail(err)
 	}
@@ -126,14 +128,29 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		return fail(err)
 	case f.Refuse != nil:
 		return fail(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
-	case f.Grant == nil || f.Grant.Slots < 1 || f.Grant.Slots > c.slots || f.Grant.Queue < 0:
+	case f.Grant == nil || f.Grant.Slots < 1 || f.Grant.Slots > c.slots || f.Grant.Queue < 0 || f.Grant.Limit < 0:
 		return fail(refuse(CodeProtocol, "no grant"))
 	}
 	l.s.SetIdle(silence)
 	l.grant, l.transfer = *f.Grant, transferTime(r.files())
-	units := int(min(amount/max(worst, 1), 1<<30))
+	if l.limit = amount; f.Grant.Limit > 0 {
+		l.limit = min(amount, f.Grant.Limit)
+	}
+	units := int(max(1, min(l.limit/max(worst, 1), 1<<30)))
 	l.queue = min(l.grant.Queue/l.grant.Slots, units/min(l.grant.Slots, units)-1)
 	return l, nil
+}
+
+// work is what we show a provider of a mutual network: what we did for others.
+func (r *run) work() [][]byte {
+	if !r.env.Book.Genesis().Mutual() {
+		return nil
+	}
+	list, err := r.env.Book.ShowWork(flow.MaxShown)
+	if err != nil { // as a stranger we may still get something
+		r.log.Warn("proofs of work", "err", err)
+	}
+	return list
 }
 
 // owner pins what the lease fetched, until the job takes it over.
@@ -156,7 +173,7 @@ func (l *lease) room() int {
 	if l.closing || time.Until(l.expiry) < lockLife/10+time.Duration(l.run.m.Limits.WallMs)*time.Millisecond {
 		return 0
 	}
-	units := int((l.amount-l.sums.amount)/max(l.worst, 1)) - len(l.commits)
+	units := int((l.limit-l.sums.amount)/max(l.worst, 1)) - len(l.commits)
 	return max(0, min(l.grant.Slots, units/(1+l.queue)))
 }
 

@@ -92,7 +92,7 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups, Accepted and Moved are set.
+// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved and Who are set.
 type Env struct {
 	Net      Network
 	Groups   Groups
@@ -107,6 +107,7 @@ type Env struct {
 	Tell     func()                                      // something that Status shows has changed
 	Accepted func(lock []byte)                           // a payer's LOCK was accepted; may be nil
 	Moved    func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
+	Who      func(ledger.Account) string                 // how people know an account, "" = nobody does; may be nil
 }
 
 func (e *Env) moved(bytes int64) {

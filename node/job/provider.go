@@ -12,6 +12,7 @@ import (
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 	"github.com/personal-power-plant/p3/market"
 	"github.com/personal-power-plant/p3/node"
 )
@@ -37,6 +38,7 @@ type Policy struct {
 	Capacity exec.Capacity
 	Price    ledger.Price
 	Refuses  func(node.Visitor) string // why somebody may not come, "" = may; nil = all may
+	Terms    *flow.Terms               // what strangers get in a mutual network; nil = all that they lock
 }
 
 // Provider runs strangers' units for credit.
@@ -45,6 +47,7 @@ type Provider struct {
 	x       *Exchange
 	settler *Settler
 	policy  func() Policy
+	limiter *flow.Limiter // nil where every credit is backed by a grant
 
 	mu     sync.Mutex // guards what follows
 	leases map[*hosting]struct{}
@@ -61,6 +64,9 @@ type Provider struct {
 // before every unit, from any goroutine.
 func NewProvider(env Env, x *Exchange, s *Settler, policy func() Policy) *Provider {
 	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}, table: market.NewLeases(0), debts: map[ledger.Account]debt{}}
+	if env.Book.Genesis().Mutual() {
+		p.limiter = flow.NewLimiter(env.Book)
+	}
 	env.Net.Handle(Protocol, MaxFrame, p.serve)
 	return p
 }
@@ -158,6 +164,9 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if err != nil {
 		return nil, refuse(CodeManifest, "fuel limit times price: %v", err)
 	}
+	if !p.settler.meter.take(s.Peer(), 2, time.Now()) { // binding and LOCK
+		return nil, refuse(CodeBusy, "too many records to check: ask again in a moment")
+	}
 	account, err := checkBinding(o.Binding, p.env.Book.Network(), s.Peer())
 	if err != nil {
 		return nil, refuse(CodeRecord, "%v", err)
@@ -171,13 +180,19 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if wait := p.owes(account, time.Now()); wait > 0 {
 		return nil, refuse(CodeCredit, "units were left unpaid here: ask again in %s", wait.Round(time.Second))
 	}
+	credit, why, err := p.trust(account, s.Peer(), o, worst)
+	if err != nil {
+		return nil, err
+	}
 	lease, err := p.reserve(id, s.Peer(), min(o.Slots, int(pol.Capacity.Memory/m.Limits.Memory)), pol.Capacity.Slots)
 	if err != nil {
+		credit.Close()
 		return nil, refuse(CodeBusy, "%v", err)
 	}
 	admitted := false
 	defer func() {
 		if !admitted {
+			credit.Close()
 			p.unreserve(lease)
 		}
 	}()
@@ -204,7 +219,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if err := p.settler.remember(ctx, lock.ID, holder{Peer: []byte(s.Peer()), Job: id}); err != nil {
 		return nil, err
 	}
-	h := newHosting(p, s, o, m, id, lock, worst, lease)
+	h := newHosting(p, s, o, m, id, lock, worst, lease, credit, why)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for other := range p.leases {
@@ -216,6 +231,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeRecord, "the LOCK was used before")
 	}
 	p.leases[h] = struct{}{}
+	p.settler.meter.know(s.Peer(), time.Now())
 	admitted = true
 	return h, nil
 }
@@ -284,6 +300,7 @@ func (p *Provider) unreserve(l *market.Lease) {
 }
 
 func (p *Provider) release(h *hosting) {
+	h.trusted.Close()
 	p.mu.Lock()
 	delete(p.leases, h)
 	if unpaid := len(h.claimed); !h.handed || unpaid == 0 { // who was sent away owes nothing for it

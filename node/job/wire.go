@@ -6,6 +6,7 @@ import (
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 )
 
 // Protocols. The version changes when the meaning of a frame does.
@@ -46,11 +47,14 @@ type open struct {
 	Slots      int          `cbor:"4,keyasint"`           // how many units at a time it wants
 	Price      ledger.Price `cbor:"5,keyasint"`           // what it will pay
 	Membership []byte       `cbor:"6,keyasint,omitempty"` // signed member list of the job's group
+	Work       [][]byte     `cbor:"7,keyasint,omitempty"` // ledger.Work that the payer, or who worked for it, has done: at most flow.MaxShown
 }
 
 type grant struct {
 	Slots int `cbor:"1,keyasint"` // units run at a time
 	Queue int `cbor:"2,keyasint"` // units that may wait here beyond these
+
+	Limit ledger.Credits `cbor:"3,keyasint,omitempty"` // µcr that may be claimed in all; 0 = the whole LOCK
 }
 
 type task struct {
@@ -164,6 +168,9 @@ func readFrame(s Stream) (frame, error) {
 func (f *frame) decode(b []byte) error {
 	if err := canon.Unmarshal(b, f); err != nil {
 		return fmt.Errorf("frame: %w", err)
+	}
+	if f.Open != nil && len(f.Open.Work) > flow.MaxShown {
+		return fmt.Errorf("open: %d proofs of work, at most %d", len(f.Open.Work), flow.MaxShown)
 	}
 	for _, t := range f.Tasks {
 		if err := validInput(t.Input); err != nil {

@@ -30,7 +30,9 @@ func samples() []struct {
 	}{
 		{"heartbeat", frame{}},
 		{"open", frame{Open: &open{Manifest: []byte("m"), Lock: []byte("l"), Binding: []byte("b"), Slots: 2, Price: ledger.Price{Num: 3, Den: 4}, Membership: []byte("g")}}},
+		{"open-work", frame{Open: &open{Manifest: []byte("m"), Lock: []byte("l"), Binding: []byte("b"), Slots: 2, Price: ledger.Price{Num: 3, Den: 4}, Work: [][]byte{[]byte("w"), []byte("x")}}}},
 		{"grant", frame{Grant: &grant{Slots: 2, Queue: 6}}},
+		{"grant-limit", frame{Grant: &grant{Slots: 2, Queue: 6, Limit: 1500}}},
 		{"refuse", frame{Refuse: &refusal{Code: CodePrice, Text: "t"}}},
 		{"tasks", frame{Tasks: []task{{Unit: 1, Input: exec.Input{Text: "x", Stdin: []byte("in"), Files: []exec.File{file}}}, {Unit: 2, Input: exec.Input{StdinFile: &file}}}}},
 		{"commits", frame{Commits: []commit{{Unit: 1, Hash: d(1)}}}},

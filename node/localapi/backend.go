@@ -22,6 +22,8 @@ type Backend interface {
 	Watch(ctx context.Context, yield func(node.Update) error) error
 	Offers(ctx context.Context) ([]node.Offer, error)
 	Peers(ctx context.Context) ([]node.Peer, error)
+	// Peer is an account, named as people name it, with its credit here.
+	Peer(ctx context.Context, id string) (node.PeerView, error)
 
 	// PutBlob reads r to its end. The file it returns has no name.
 	PutBlob(ctx context.Context, r io.Reader) (exec.File, error)

@@ -38,6 +38,7 @@ func Handler(b Backend) http.Handler {
 	value(node.CallStatus, func(r *http.Request) (any, error) { return b.Status(r.Context()) })
 	value(node.CallOffers, func(r *http.Request) (any, error) { return list(b.Offers(r.Context())) })
 	value(node.CallPeers, func(r *http.Request) (any, error) { return list(b.Peers(r.Context())) })
+	value(node.CallPeer, func(r *http.Request) (any, error) { return b.Peer(r.Context(), r.PathValue("id")) })
 	value(node.CallPutBlob, func(r *http.Request) (any, error) { return b.PutBlob(r.Context(), r.Body) })
 	value(node.CallSubmit, h.submit)
 	value(node.CallJobs, func(r *http.Request) (any, error) { return list(b.Jobs(r.Context())) })

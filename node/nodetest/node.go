@@ -130,6 +130,19 @@ func (n *Node) Peers(context.Context) (p []node.Peer, err error) {
 	return p, nil
 }
 
+// Peer returns the state's peer of that name or account.
+func (n *Node) Peer(_ context.Context, id string) (v node.PeerView, err error) {
+	err = &node.Problem{Code: node.CodeNotFound, Message: "nobody known as " + id, Hint: "p3 peer ls"}
+	n.look(func(s *State) {
+		for _, p := range s.Peers {
+			if p.Name == id || p.Account.String() == id {
+				v, err = node.PeerView{Schema: "p3.peer-view/v1", Account: p.Account, Name: p.Name, Peers: []node.Peer{p}, Window: 1, Trust: 0.5}, nil
+			}
+		}
+	})
+	return v, err
+}
+
 // PutBlob keeps the bytes.
 func (n *Node) PutBlob(_ context.Context, r io.Reader) (exec.File, error) {
 	b, err := io.ReadAll(r)
