@@ -10,6 +10,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ type upOptions struct {
 	priority, preset                         string
 	slots                                    int
 	listen                                   []string
-	profile                                  string
+	profile, passphrase                      string
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -67,6 +68,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 	f.BoolVar(&o.native, "native", false, "compile programs that run long with this machine's C compiler (needs wabt and gcc)")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
 	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
+	f.StringVar(&o.passphrase, "passphrase-file", "", "first line: the passphrase of the account key, if it has one; - is stdin (default: $P3_PASSPHRASE, or ask)")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file while in the foreground")
 	f.MarkHidden("cpuprofile")
 	f.BoolVar(&o.relay, "relay", false, "relay for peers behind NAT")
@@ -77,6 +79,7 @@ func (o upOptions) config(a *app) (daemon.Config, error) {
 	cfg := daemon.Config{
 		Dir: a.dataDir, Socket: a.socketPath(), Name: o.name, Version: version(), Donate: o.donate, Slots: o.slots,
 		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay, Native: o.native,
+		Passphrase: a.passphrase(o.passphrase),
 	}
 	for _, x := range []struct {
 		text string
@@ -168,6 +171,10 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 		}
 		return a.status(ctx)
 	}
+	secret, err := a.unlock(o)
+	if err != nil {
+		return err
+	}
 	log, path, err := openLog()
 	if err != nil {
 		return err
@@ -181,7 +188,15 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if a.verbose {
 		args = append(args, "-v")
 	}
-	cmd := osexec.Command(exe, append(args, "--foreground", "--json")...) // so that its last word keeps its code
+	args = append(args, "--foreground", "--json") // so that its last word keeps its code
+	if secret != "" {
+		args = append(args, "--passphrase-file", "-")
+	}
+	cmd := osexec.Command(exe, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "P3_PASSPHRASE=") })
+	if secret != "" {
+		cmd.Stdin = strings.NewReader(secret + "\n") // arguments and variables of a process can be read by others
+	}
 	cmd.Stderr = log
 	cmd.SysProcAttr = detached()
 	if err := cmd.Start(); err != nil {
@@ -208,6 +223,16 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 			return &node.Problem{Code: node.CodeTimeout, Message: "the node has not answered for a minute", Hint: "its log: " + path}
 		}
 	}
+}
+
+// unlock asks for the account key's passphrase here, where a person may be: the node in the background
+// has no terminal. "" if there is none.
+func (a *app) unlock(o upOptions) (string, error) {
+	needed, err := daemon.NeedsPassphrase(a.dataDir)
+	if err != nil || !needed {
+		return "", err
+	}
+	return a.passphrase(o.passphrase)()
 }
 
 func openLog() (*os.File, string, error) {

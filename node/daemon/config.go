@@ -28,6 +28,9 @@ type Config struct {
 	Version string
 	Log     *slog.Logger
 
+	// Passphrase is asked for the account key's, if that has one; nil: then the node does not start.
+	Passphrase func() (string, error)
+
 	Donate bool
 	Preset string       // of the host policy, for this run; the saved one, else the one that fits this machine
 	Slots  int          // units at a time for others; what the policy says, as below

@@ -142,7 +142,7 @@ func (d *Daemon) listen() (net.Listener, error) {
 }
 
 func (d *Daemon) identity() (keys, Membership, error) {
-	k, err := loadKeys(d.cfg.Dir)
+	k, err := loadKeys(d.cfg.Dir, d.cfg.Passphrase)
 	if err != nil {
 		return k, Membership{}, err
 	}

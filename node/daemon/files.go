@@ -17,7 +17,8 @@ import (
 
 // The data folder:
 //
-//	keys/account, keys/node   secp256k1 secrets in hex, mode 0600
+//	keys/account              secp256k1 secret, mode 0600: in hex, or encrypted, see ledger/keyfile
+//	keys/node                 secp256k1 secret in hex, mode 0600
 //	policy.yaml               the host policy; absent = the preset that fits the machine
 //	network                   the invite of the network we belong to; absent = the public one
 //	networks/<8 hex>/ledger   Badger: book, job journal, remembered peers
@@ -28,18 +29,11 @@ type keys struct {
 	node    crypto.PrivKey
 }
 
-func loadKeys(dir string) (k keys, err error) {
-	secret, err := loadSecret(filepath.Join(dir, "keys", "account"), func() ([]byte, error) {
-		key, err := ledger.NewKey()
-		return key.Bytes(), err
-	})
-	if err != nil {
-		return k, fmt.Errorf("account key: %w", err)
-	}
-	if k.account, err = ledger.ParseKey(secret); err != nil {
+func loadKeys(dir string, passphrase func() (string, error)) (k keys, err error) {
+	if k.account, err = loadAccount(dir, passphrase); err != nil {
 		return k, err
 	}
-	secret, err = loadSecret(filepath.Join(dir, "keys", "node"), func() ([]byte, error) {
+	secret, err := loadSecret(filepath.Join(dir, "keys", "node"), func() ([]byte, error) {
 		key, err := p2p.NewKey()
 		if err != nil {
 			return nil, err
