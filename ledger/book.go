@@ -40,6 +40,10 @@ type Book struct {
 	broken  error
 
 	onConvict func(Proof)
+
+	fence   Fence  // may be nil; used by the writer only
+	commits uint64 // in the store; likewise
+	high    Mark   // what the fence held when the book was opened
 }
 
 // exposed sums the open leases of one payer in which we are the payee.
@@ -60,6 +64,12 @@ type Balance struct {
 // an empty store. The store stays the caller's, to close after the book. It fails when the
 // store holds another account or network, or when head, entries and open locks disagree.
 func OpenBook(ctx context.Context, store Store, key Key, genesis Genesis) (*Book, error) {
+	return OpenFenced(ctx, store, nil, key, genesis)
+}
+
+// OpenFenced is OpenBook with a fence, which stays the caller's too. A store that is behind its
+// fence, or not the one it was put around, opens read-only: ReadOnly says why.
+func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis) (*Book, error) {
 	network, err := genesis.ID()
 	if err != nil {
 		return nil, err
@@ -67,13 +77,18 @@ func OpenBook(ctx context.Context, store Store, key Key, genesis Genesis) (*Book
 	b := &Book{
 		store: store, key: key, genesis: genesis, network: network,
 		requests: make(chan *request), quit: make(chan struct{}), done: make(chan struct{}),
-		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed),
+		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence,
 	}
 	if err := b.load(); err != nil {
 		return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
 	}
+	if fence != nil {
+		if b.broken, err = b.behind(); err != nil {
+			return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
+		}
+	}
 	go b.write()
-	if b.head.Len == 0 {
+	if b.head.Len == 0 && b.broken == nil {
 		if _, err := submit(ctx, b, b.begin); err != nil {
 			b.Close()
 			return nil, fmt.Errorf("begin the ledger of %s: %w", key.Account(), err)

@@ -175,7 +175,7 @@ func (b *Book) apply(group []*request) (n int, err error) {
 		return n, nil
 	}
 	if err = t.signAll(b.key); err == nil {
-		err = b.store.Commit(context.Background(), t.ops...)
+		err = b.commit(t, func() error { return b.store.Commit(context.Background(), t.ops...) })
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/ledger/badgerstore"
+	"github.com/personal-power-plant/p3/ledger/fence"
 )
 
 var network = ledger.MutualGenesis("test", 1000*ledger.Credit)
@@ -57,7 +58,11 @@ func openSide(ctx context.Context, dir, name string) (*ledger.Book, *badgerstore
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := ledger.OpenBook(ctx, s, k, network)
+	mark, err := fence.Open(filepath.Join(dir, name+".highwater"))
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := ledger.OpenFenced(ctx, s, mark, k, network)
 	return b, s, err
 }
 
@@ -143,6 +148,11 @@ func TestKilledProcessLosesNothingAcknowledged(t *testing.T) {
 		host, hs, err := openSide(t.Context(), dir, "host")
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
+		}
+		for _, b := range []*ledger.Book{user, host} {
+			if err := b.ReadOnly(); err != nil {
+				t.Fatalf("round %d: a false alarm: %v", round, err)
+			}
 		}
 		a := must(ledger.NewAudit(network))
 		check(a.Book(user))

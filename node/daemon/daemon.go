@@ -21,6 +21,7 @@ import (
 	"github.com/personal-power-plant/p3/exec/wasm"
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/ledger/badgerstore"
+	"github.com/personal-power-plant/p3/ledger/fence"
 	"github.com/personal-power-plant/p3/market/dht"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/fraud"
@@ -165,10 +166,18 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 		}
 	}
 	d.closing(d.store.Close)
-	if d.book, err = ledger.OpenBook(ctx, d.store, k.account, m.Genesis); err != nil {
+	mark, err := fence.Open(filepath.Join(filepath.Dir(dir), "highwater"))
+	if err != nil {
+		return err
+	}
+	d.closing(mark.Close)
+	if d.book, err = ledger.OpenFenced(ctx, d.store, mark, k.account, m.Genesis); err != nil {
 		return err
 	}
 	d.closing(func() error { d.book.Close(); return nil })
+	if err := d.book.ReadOnly(); err != nil {
+		d.emit("error", "credit", err.Error())
+	}
 	d.fraud = fraud.New(d.book, d.log)
 	d.book.OnConvict(d.fraud.Convicted)
 	return nil

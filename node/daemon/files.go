@@ -22,6 +22,7 @@ import (
 //	policy.yaml               the host policy; absent = the preset that fits the machine
 //	network                   the invite of the network we belong to; absent = the public one
 //	networks/<8 hex>/ledger   Badger: book, job journal, remembered peers
+//	networks/<8 hex>/highwater  how far the account has signed; see ledger/fence
 //	blobs/                    content-addressed bytes
 //	cache/                    compiled programs
 type keys struct {
