@@ -42,6 +42,7 @@ type HostStatus struct {
 	Busy        int           `json:"busy"` // slots in use
 	UnitsDone   uint64        `json:"units_done"`
 	FuelDone    ledger.Fuel   `json:"fuel_done"`
+	Native      string        `json:"native"`      // whether programs run as machine code of this host's compiler, in a few words
 	CPUPercent  float64       `json:"cpu_percent"` // of the whole machine
 	MemUsed     int64         `json:"mem_used"`    // bytes, machine
 	MemTotal    int64         `json:"mem_total"`

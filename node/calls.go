@@ -85,6 +85,7 @@ type HostWhy struct {
 	Chosen   string     `json:"chosen,omitempty"`  // why this preset, when the owner has chosen none
 	Problem  string     `json:"problem,omitempty"` // what is wrong with the file; the last good policy holds
 	Network  int64      `json:"network_today"`     // bytes moved for guests today
+	Native   string     `json:"native,omitempty"`  // as in HostStatus
 	Walls    []Wall     `json:"walls,omitempty"`   // around the worker started last, outermost first; none before the first
 }
 

@@ -34,6 +34,7 @@ type HostPolicy struct {
 	NetworkPerDay int64 // bytes moved for guests; 0 = any
 	Price         ledger.Price
 	MinTrust      float64 // 0..1, of requesters; a new one has 0.5
+	Native        bool    // programs that run long may be compiled by this machine's C compiler
 
 	Starter   ledger.Credits // µcr for one account that has not worked for us; 0 = DefaultStarter, below = none
 	DayBudget ledger.Credits // µcr a day for all of them together; 0 = DefaultDayBudget, below = none

@@ -34,7 +34,7 @@ func (m *model) settingsView(w, h int) block {
 		low := min(len(m.nodeFacts())+2, h/2)
 		return beside(m.policyBox(left, h), append(m.signalsBox(right, h-low), m.nodeBox(right, low)...))
 	}
-	low := min(h/2, 10)
+	low := min(h/2, 12)
 	if h >= 40 {
 		third := min(len(m.nodeFacts())+2, h/4)
 		return append(append(m.policyBox(w, h-12-third), m.signalsBox(w, 12)...), m.nodeBox(w, third)...)
@@ -115,6 +115,9 @@ func (m *model) nodeFacts() []string {
 		fact("version", clean(s.Version)+fmt.Sprintf(", pid %d, up %s", s.PID, since(m.now, s.Started))),
 		fact("lends", fmt.Sprintf("%d slots, %s GiB memory, %s GiB disk at %s cr/Tfuel", host.Capacity.Slots, gibs(host.Capacity.Memory), gibs(host.Capacity.Disk), price(host.Price))),
 		fact("speed", si(float64(host.Capacity.Speed))+"fuel/s a slot, "+clean(strings.Join(host.Capacity.Engines, ", "))+", "+clean(host.Capacity.Arch)+" "+clean(host.Capacity.OS)),
+	}
+	if host.Native != "" {
+		facts = append(facts, fact("native", clean(host.Native)))
 	}
 	if m.settings.why != nil {
 		facts = append(facts, fact("policy in", clean(m.settings.why.File)))

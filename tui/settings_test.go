@@ -33,6 +33,7 @@ func TestSettingsShowWhatDecides(t *testing.T) {
 	r.shows("would accept now: yes, idle for 41m7s", "preset desktop", "> x11         decides    last input 41m7s ago", "logind      cannot say", "power       knows      on mains")
 	r.keys("i")
 	r.shows("This node", "policy in  /home/ann/.local/share/p3/policy.yaml")
+	r.shows("native     yes, 2 of 9 programs")
 	r.shows("walls      not all stand: cgroup of the workers: this cgroup was not delegated to us")
 	r.n.Change(func(s *nodetest.State) { s.Why.Walls[1].OK = true })
 	r.tick(time.Minute)

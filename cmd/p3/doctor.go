@@ -120,13 +120,13 @@ func (a *app) checkSandbox(ctx context.Context) []finding {
 	return append(out, checkSecondTier(ctx))
 }
 
-// checkSecondTier says whether `p3 up --native` does anything here. Nothing is wrong when it does not.
+// checkSecondTier says whether allowing native programs does anything here. Nothing is wrong when it does not.
 func checkSecondTier(ctx context.Context) finding {
 	tools, err := wasm.SecondTier(ctx)
 	if err != nil {
 		return finding{Name: "second tier", State: "ok", Detail: "not here: " + err.Error()}
 	}
-	return finding{Name: "second tier", State: "ok", Detail: fmt.Sprintf("%s, %s: allow it with `p3 up --native`", tools.Wasm2c, tools.Compiler)}
+	return finding{Name: "second tier", State: "ok", Detail: fmt.Sprintf("%s, %s: allow it with `p3 host policy native=yes`", tools.Wasm2c, tools.Compiler)}
 }
 
 func (a *app) checkNode(ctx context.Context) []finding {

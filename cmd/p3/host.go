@@ -175,6 +175,9 @@ func (a *app) hostWhy(ctx context.Context, cl *node.Client, _ []string) error {
 	if g := w.Signals.Graphical; g != "" {
 		fmt.Fprintf(a.out, "\ngraphical session: %s\n", printable(g))
 	}
+	if w.Native != "" {
+		fmt.Fprintf(a.out, "\nprograms run natively: %s\n", printable(w.Native))
+	}
 	if len(w.Walls) > 0 {
 		fmt.Fprintf(a.out, "\naround guests: %s\n", printable(walls(w)))
 	}

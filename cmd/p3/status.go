@@ -32,6 +32,9 @@ func (a *app) status(ctx context.Context) error {
 	fmt.Fprintf(a.out, "account   %s\n", st.Account)
 	fmt.Fprintf(a.out, "balance   %s, %s free to spend, %s locked\n", st.Balance.Net, st.Balance.Free, st.Balance.Locked)
 	fmt.Fprintf(a.out, "host      %s\n", hostLine(st.Host))
+	if st.Host.Donating {
+		fmt.Fprintf(a.out, "native    %s\n", printable(st.Host.Native))
+	}
 	running := 0
 	for _, j := range st.Jobs {
 		if j.State == node.JobRunning || j.State == node.JobWaiting {

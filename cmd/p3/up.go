@@ -65,7 +65,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 	f.StringVar(&o.price, "price", "", "credit asked per Tfuel (default: the policy's)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to listen on (default: any port, TCP and QUIC)")
 	f.StringVar(&o.priority, "priority", "idle", "of guests: idle, or normal on a machine that does nothing else")
-	f.BoolVar(&o.native, "native", false, "compile programs that run long with this machine's C compiler (needs wabt and gcc)")
+	f.BoolVar(&o.native, "native", false, "compile programs that run long with this machine's C compiler (needs wabt and gcc; default: the policy's)")
 	f.BoolVar(&o.noLAN, "no-lan", false, "do not look for peers on the local network")
 	f.StringVar(&o.reach, "reach", "", "public or private, if you know it (default: find out)")
 	f.StringVar(&o.passphrase, "passphrase-file", "", "first line: the passphrase of the account key, if it has one; - is stdin (default: $P3_PASSPHRASE, or ask)")

@@ -10,6 +10,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -424,4 +425,94 @@ func wat(t *testing.T, text string) string {
 		t.Fatalf("wat2wasm: %v %s", err, out)
 	}
 	return path
+}
+
+// TestNativeIsTheOwnersChoice turns the second tier off and on under a program that is on it.
+func TestNativeIsTheOwnersChoice(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	s := spec(t, "ends.wasm")
+	s.Stdin = []byte{23}
+	want := run(t, p, s)
+	move(t, p, s)
+	natively := func() bool {
+		t.Helper()
+		if got := run(t, p, s); got.Digest() != want.Digest() {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.ContainsFunc(p.idle, func(c *child) bool { return c.native != nil })
+	}
+	if !natively() || p.Native() != "yes, 1 of 1 programs" {
+		t.Error("it ran on the first tier: ", p.Native())
+	}
+	p.AllowNative(false)
+	if p.Workers() != 0 {
+		t.Error("a native process is left")
+	}
+	if natively() || p.Native() != "no" {
+		t.Error("it ran natively, though it may not: ", p.Native())
+	}
+	p.AllowNative(true)
+	if !natively() {
+		t.Error("it ran on the first tier, though it may again")
+	}
+}
+
+// TestNativeIsGivenUpWhileItCompiles: the owner's no goes before the compiler.
+func TestNativeIsGivenUpWhileItCompiles(t *testing.T) {
+	p := newNativePool(t, PoolOptions{NativeAfter: 1})
+	begun := make(chan struct{})
+	p.tier.tools = func(ctx context.Context) (Toolchain, error) {
+		close(begun)
+		<-ctx.Done()
+		return Toolchain{}, ctx.Err()
+	}
+	s := spec(t, "noop.wasm")
+	run(t, p, s)
+	<-begun
+	p.AllowNative(false)
+	until(t, func() bool { p.tier.mu.Lock(); defer p.tier.mu.Unlock(); return !p.tier.building })
+	u, err := newUnit(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tier.mu.Lock()
+	defer p.tier.mu.Unlock()
+	if state := p.tier.program(u).state; state != tierFirst {
+		t.Errorf("state %d: it would never be tried again", state)
+	}
+}
+
+// TestFreezeStopsNativePrograms looks at the process that computes, not at the worker that waits for it.
+func TestFreezeStopsNativePrograms(t *testing.T) {
+	p := newNativePool(t, PoolOptions{})
+	s := spec(t, "tasks.wasm", "loop")
+	s.Limits.Fuel, s.Limits.WallMs = 1<<60, 600_000
+	move(t, p, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { _, _ = p.Run(ctx, s); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	var native *child
+	until(t, func() bool {
+		p.spawn.freezer.mu.Lock()
+		defer p.spawn.freezer.mu.Unlock()
+		for c := range p.spawn.freezer.children {
+			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", c.cmd.Process.Pid))
+			if strings.HasPrefix(string(line), "p3-native") {
+				native = c
+			}
+		}
+		return native != nil && userTicks(t, native) > 0
+	})
+	if err := p.Freeze(true); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { return stopped(t, native) })
+	before := userTicks(t, native)
+	if err := p.Freeze(false); err != nil {
+		t.Fatal(err)
+	}
+	until(t, func() bool { return userTicks(t, native) > before })
 }

@@ -33,7 +33,7 @@ type PoolOptions struct {
 	// Bare starts workers that are not shut in. Only for machines where nothing else works.
 	Bare bool
 	// Native lets programs that run long or often be compiled by this host's C compiler, in the
-	// background: see Pool.
+	// background: see Pool, and Pool.AllowNative.
 	Native bool
 	// NativeAfter is how long a program must have run before it is compiled so; 0 means 10 seconds.
 	NativeAfter time.Duration
@@ -81,7 +81,7 @@ type Pool struct {
 	spawn *spawner
 	// compileCPU is the constant of that name; tests have less time.
 	compileCPU time.Duration
-	tier       *tier // nil without a second tier
+	tier       *tier
 
 	ctx  context.Context // ends with Close
 	stop context.CancelCauseFunc
@@ -138,9 +138,7 @@ func NewPool(opt PoolOptions) (*Pool, error) {
 	}
 	p.ctx, p.stop = context.WithCancelCause(context.Background())
 	p.spawn = newSpawner()
-	if opt.Native {
-		p.tier = newTier(p)
-	}
+	p.tier = newTier(p)
 	return p, nil
 }
 
@@ -328,8 +326,9 @@ func (p *Pool) give(c *child) {
 	if c == nil {
 		return
 	}
+	unwanted := c.native != nil && !p.tier.allowed()
 	p.mu.Lock()
-	if !p.gone && c.memory == p.opt.Memory {
+	if !p.gone && c.memory == p.opt.Memory && !unwanted {
 		p.idle = append(p.idle, c)
 		if c.idle == nil {
 			c.idle = time.AfterFunc(p.opt.Idle, func() { p.retire(c) })
@@ -429,6 +428,30 @@ func (p *Pool) Lend(memory int64, share int) {
 		c.end()
 	}
 }
+
+// AllowNative turns the second tier on or off from now on. Off, a compilation that runs is given up, and
+// units that run natively come to their end.
+func (p *Pool) AllowNative(on bool) {
+	if !p.tier.allow(on) || on {
+		return
+	}
+	p.mu.Lock()
+	var old []*child
+	p.idle = slices.DeleteFunc(p.idle, func(c *child) bool {
+		if c.native == nil {
+			return false
+		}
+		old = append(old, c)
+		return true
+	})
+	p.mu.Unlock()
+	for _, c := range old {
+		c.end()
+	}
+}
+
+// Native says whether programs run natively here, in a few words.
+func (p *Pool) Native() string { return p.tier.says() }
 
 // Walls is what stands around the worker that was started last, in the order in which it was put up; nil
 // before the first.

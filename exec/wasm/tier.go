@@ -11,18 +11,20 @@ import (
 )
 
 // A tier decides which programs run natively: those that have used enough time, once they are
-// compiled, as long as it pays. The methods that a Pool calls work on nil too, where there is no
-// second tier.
+// compiled, as long as it pays and the owner allows it.
 type tier struct {
 	p     *Pool
 	tools func(context.Context) (Toolchain, error)
 	cpu   time.Duration // that each process of a compiler may compute
 
 	mu       sync.Mutex // guards the rest
+	on       bool
 	programs map[string]*tierProgram
 	building bool
-	notBy    time.Time // no compilation before
-	failures int       // in a row
+	stop     context.CancelFunc // ends what is being built
+	noTools  error              // of the last look, when there were none
+	notBy    time.Time          // no compilation before
+	failures int                // in a row
 }
 
 // tierProgram is what a tier knows of one program with one memory limit.
@@ -75,7 +77,49 @@ const (
 var errNoTools = errors.New("no tool chain")
 
 func newTier(p *Pool) *tier {
-	return &tier{p: p, tools: once(FindToolchain), cpu: tierCPU, programs: map[string]*tierProgram{}}
+	return &tier{p: p, on: p.opt.Native, tools: once(FindToolchain), cpu: tierCPU, programs: map[string]*tierProgram{}}
+}
+
+// allow turns the tier on or off. What is compiled stays in the cache.
+func (t *tier) allow(on bool) (changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	changed = t.on != on
+	t.on = on
+	if changed && on {
+		t.notBy = time.Time{} // the owner may have installed what was missing
+	}
+	if !on && t.stop != nil {
+		t.stop()
+	}
+	return changed
+}
+
+func (t *tier) allowed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.on
+}
+
+// says is what the tier does, in a few words.
+func (t *tier) says() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for _, p := range t.programs {
+		if p.state == tierNative {
+			n++
+		}
+	}
+	switch {
+	case !t.on:
+		return "no"
+	case t.noTools != nil:
+		return "yes, but not on this host: " + t.noTools.Error()
+	case n > 0:
+		return fmt.Sprintf("yes, %d of %d programs", n, len(t.programs))
+	}
+	return "yes, no program has run long enough"
 }
 
 // once remembers the first answer that is no error.
@@ -98,12 +142,12 @@ func once(find func(context.Context) (Toolchain, error)) func(context.Context) (
 
 // ready returns the unit's program when it is to run natively, or nil.
 func (t *tier) ready(u *unit) *nativeProgram {
-	if t == nil || u.spec.Stdio != nil {
+	if u.spec.Stdio != nil {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p := t.programs[u.task.Entry]; p != nil && p.state == tierNative {
+	if p := t.programs[u.task.Entry]; t.on && p != nil && p.state == tierNative {
 		n := p.n
 		return &n
 	}
@@ -113,7 +157,7 @@ func (t *tier) ready(u *unit) *nativeProgram {
 // runs is called when a unit is about to run, with the time from which it counts, and what it
 // returns when it has ended: on a native process or, with nil, on the first tier.
 func (t *tier) runs(u *unit, start time.Time) (ended func(n *nativeProgram, res exec.Result, err error)) {
-	if t == nil || u.spec.Stdio != nil || u.task.Pages > maxNativePages {
+	if !t.allowed() || u.spec.Stdio != nil || u.task.Pages > maxNativePages {
 		return func(*nativeProgram, exec.Result, error) {}
 	}
 	// A unit that runs for long is reason enough before it has ended.
@@ -195,7 +239,7 @@ func (t *tier) failed(u *unit, err error) {
 func (t *tier) build(u *unit) {
 	t.mu.Lock()
 	p := t.program(u)
-	if p.state != tierFirst || t.building || time.Now().Before(t.notBy) {
+	if !t.on || p.state != tierFirst || t.building || time.Now().Before(t.notBy) {
 		t.mu.Unlock()
 		return
 	}
@@ -203,20 +247,23 @@ func (t *tier) build(u *unit) {
 		t.mu.Unlock()
 		return
 	}
-	p.state, t.building = tierBuilding, true
+	ctx, stop := context.WithCancel(t.p.ctx)
+	p.state, t.building, t.stop = tierBuilding, true, stop
 	t.mu.Unlock()
 	go func() {
 		defer t.p.running.Done()
+		defer stop()
 		start := time.Now()
-		n, err := t.compile(t.p.ctx, u)
+		n, err := t.compile(ctx, u)
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.building = false
 		switch {
-		case t.p.ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil: // closed, or not allowed any more
+			p.state = tierFirst
 			return
 		case errors.Is(err, errNoTools): // nothing that the program can do about
-			p.state, t.notBy = tierFirst, time.Now().Add(tierMaxPause)
+			p.state, t.notBy, t.noTools = tierFirst, time.Now().Add(tierMaxPause), err
 			t.p.opt.Log.Warn("programs cannot be compiled natively on this host", "err", err)
 			return
 		case err != nil:
@@ -226,7 +273,7 @@ func (t *tier) build(u *unit) {
 			t.p.opt.Log.Warn("a program could not be compiled natively and stays on wazero", "program", u.task.Hash, "err", err)
 			return
 		}
-		p.state, p.n, t.failures = tierNative, n, 0
+		p.state, p.n, t.failures, t.noTools = tierNative, n, 0, nil
 		t.p.opt.Log.Info("a program runs natively from now on", "program", u.task.Hash, "compiled", time.Since(start).Round(time.Millisecond))
 	}()
 }

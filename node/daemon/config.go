@@ -38,7 +38,7 @@ type Config struct {
 	Disk   int64        // bytes of blobs
 	Price  ledger.Price //
 	Eager  bool         // guests run at normal priority: for machines that do nothing else
-	Native bool         // programs that run long may be compiled by this machine's C compiler
+	Native bool         // for this run: programs that run long may be compiled by this machine's C compiler
 	Worker []string     // command of a worker process; this binary with "worker"
 
 	Listen []string // multiaddrs; p2p.DefaultListen

@@ -197,7 +197,7 @@ func (d *Daemon) openExec() (err error) {
 	}
 	if d.engine = d.cfg.Engine; d.engine == nil {
 		d.engine, err = wasm.NewPool(wasm.PoolOptions{Slots: maxSlots, CacheDir: filepath.Join(d.cfg.Dir, "cache"), Argv: d.cfg.Worker,
-			Foreground: d.cfg.Eager, Native: d.cfg.Native, Log: d.log})
+			Foreground: d.cfg.Eager, Log: d.log})
 		if err != nil {
 			return err
 		}

@@ -140,6 +140,9 @@ func (h *hostState) apply() {
 	capacity := h.capacity(p)
 	h.d.blobs.SetQuota(capacity.Disk)
 	h.lend(capacity.Memory, slotShare(p, capacity.Slots))
+	if e, ok := h.d.engine.(interface{ AllowNative(on bool) }); ok {
+		e.AllowNative(p.Native)
+	}
 	h.decide()
 	h.d.provider.Kick()
 	h.d.diary.touch()
@@ -150,6 +153,14 @@ func (h *hostState) lend(memory int64, share int) {
 	if e, ok := h.d.engine.(interface{ Lend(memory int64, share int) }); ok {
 		e.Lend(memory, share)
 	}
+}
+
+// native is what the engine says of its second tier, "" for one that has none.
+func (h *hostState) native() string {
+	if e, ok := h.d.engine.(interface{ Native() string }); ok {
+		return e.Native()
+	}
+	return ""
 }
 
 // close ends what looks at the machine.
@@ -399,6 +410,7 @@ func (h *hostState) status() node.HostStatus {
 		Policy: h.rules.policy().Summary(), Capacity: p.Capacity, Price: p.Price,
 		Busy: c.Busy, UnitsDone: c.Units, FuelDone: c.Fuel, CPUPercent: h.cpu, MemUsed: h.memory[0], MemTotal: h.memory[1],
 	}
+	s.Native = h.native()
 	if time.Now().Before(h.control.Paused) {
 		s.PausedUntil = h.control.Paused
 	}
@@ -424,6 +436,7 @@ func (h *hostState) why(ctx context.Context) node.HostWhy {
 		Schema: "p3.host-why/v1", Decision: h.decision, Signals: s, Policy: h.rules.policy(), Donating: h.control.Donate,
 		File: h.rules.path, Chosen: h.rules.chosen, Network: h.traffic.today(time.Now()),
 	}
+	w.Native = h.native()
 	if e, ok := h.d.engine.(interface{ Walls() []wasm.Protection }); ok {
 		for _, p := range e.Walls() {
 			w.Walls = append(w.Walls, node.Wall(p))

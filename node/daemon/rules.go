@@ -61,7 +61,7 @@ func openRules(cfg Config) (r rules, err error) {
 		r.file = p
 	}
 	for key, text := range map[string]string{
-		"slots": number(int64(cfg.Slots)), "memory": number(cfg.Memory), "disk": number(cfg.Disk), "price": price(cfg.Price),
+		"slots": number(int64(cfg.Slots)), "memory": number(cfg.Memory), "disk": number(cfg.Disk), "price": price(cfg.Price), "native": yes(cfg.Native),
 	} {
 		if text == "" {
 			continue
@@ -101,6 +101,13 @@ func number(n int64) string {
 		return ""
 	}
 	return strconv.FormatInt(n, 10)
+}
+
+func yes(on bool) string {
+	if on {
+		return "yes"
+	}
+	return "" // as the file says
 }
 
 func price(p ledger.Price) string {

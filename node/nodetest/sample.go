@@ -55,7 +55,7 @@ func Sample(now time.Time, offers int) State {
 		Addrs: []string{"/ip4/10.0.0.1/udp/4001/quic-v1"}, Started: now.Add(-26 * time.Hour), Peers: len(s.Peers), Offers: offers,
 		Balance: node.Balance{Granted: 100_000_000, Earned: earned, Spent: spent, Locked: 492_000,
 			Net: 100_000_000 + earned - spent, Free: 99_508_000 + earned - spent},
-		Host: node.HostStatus{Donating: true, Accepts: true, Why: "idle for 41m7s: accepting work", By: "x11", Policy: s.Why.Policy.Summary(),
+		Host: node.HostStatus{Donating: true, Native: "yes, 2 of 9 programs", Accepts: true, Why: "idle for 41m7s: accepting work", By: "x11", Policy: s.Why.Policy.Summary(),
 			Capacity: exec.Capacity{Slots: 3, Memory: 4 << 30, Disk: 20 << 30, Engines: []string{"wasm"}, Arch: "amd64", OS: "linux", Speed: 1_300_000_000},
 			Price:    ledger.Price{Num: 20_000, Den: ledger.PriceFuel}, Busy: 2, UnitsDone: 5531, FuelDone: 7_400_000_000_000,
 			CPUPercent: 63, MemUsed: 9 << 30, MemTotal: 16 << 30},
