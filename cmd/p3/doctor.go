@@ -111,7 +111,7 @@ func (a *app) checkSandbox(ctx context.Context) []finding {
 	var speed uint64
 	if err == nil {
 		defer engine.Close()
-		speed, err = wasm.MeasureSpeed(ctx, engine)
+		speed, err = engine.MeasureSpeed(ctx)
 	}
 	if err != nil {
 		return append(out, finding{"engine", "bad", err.Error(), "programs cannot run here; see the sandbox lines above"})

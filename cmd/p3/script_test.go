@@ -41,7 +41,7 @@ func scripts(dir string) testscript.Params {
 				"XDG_CACHE_HOME=" + home + "/cache", "XDG_RUNTIME_DIR=" + home + "/run", "REPO=" + repo, "EXAMPLES=" + repo + "/exec/examples",
 				"TASKS=" + repo + "/exec/wasm/testdata/tasks.wasm", "FOREIGN=" + repo + "/exec/wasm/testdata/foreign.wasm",
 				"GOCACHE=" + goEnv("GOCACHE"), "GOMODCACHE=" + goEnv("GOMODCACHE"), "GOFLAGS=" + goEnv("GOFLAGS"),
-				"P3_NO_LAN=true", "P3_LISTEN=/ip4/127.0.0.1/tcp/0", "P3_REACH=public", "P3_SLOTS=1", "P3_MEMORY=512MiB", "P3_PRESET=server",
+				"P3_NO_LAN=true", "P3_LISTEN=/ip4/127.0.0.1/tcp/0", "P3_REACH=public", "P3_SLOTS=1", "P3_MEMORY=512MiB", "P3_PRESET=server", "P3_PRIORITY=normal",
 			} {
 				k, v, _ := strings.Cut(kv, "=")
 				e.Setenv(k, v)

@@ -453,6 +453,33 @@ func (p *Pool) AllowNative(on bool) {
 // Native says whether programs run natively here, in a few words.
 func (p *Pool) Native() string { return p.tier.says() }
 
+// MeasureSpeed measures what a slot of this machine does. It does so at normal priority: behind others, on a
+// busy machine, it would take for ever. A worker that waits for work is left behind.
+func (p *Pool) MeasureSpeed(ctx context.Context) (fuelPerSecond uint64, err error) {
+	p.mu.Lock()
+	opt := p.opt
+	p.mu.Unlock()
+	opt.Slots, opt.Foreground, opt.Native = 1, true, false
+	q, err := NewPool(opt)
+	if err != nil {
+		return 0, fmt.Errorf("measure speed: %w", err)
+	}
+	defer q.Close()
+	if fuelPerSecond, err = MeasureSpeed(ctx, q); err != nil {
+		return 0, err
+	}
+	if !p.join() {
+		return 0, errClosed
+	}
+	defer p.running.Done()
+	c, err := p.start(ctx, p.workerSetup(), nil)
+	if err != nil {
+		return 0, fmt.Errorf("measure speed: %w", err)
+	}
+	p.give(c)
+	return fuelPerSecond, nil
+}
+
 // Walls is what stands around the worker that was started last, in the order in which it was put up; nil
 // before the first.
 func (p *Pool) Walls() []Protection {
