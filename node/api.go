@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
@@ -95,6 +96,7 @@ type Job struct {
 	Running  uint64         `json:"running"`
 	Spent    ledger.Credits `json:"spent_ucr"`
 	Budget   ledger.Credits `json:"budget_ucr"`
+	Short    ledger.Credits `json:"short_ucr,omitempty"` // what one unit may cost where it is cheapest, if the job waits because its budget does not cover that
 	Verify   int            `json:"verify"`
 	Disputes uint64         `json:"disputes"` // replicas that were outvoted
 	Peers    []JobPeer      `json:"peers,omitempty"`
@@ -289,6 +291,12 @@ type Problem struct {
 }
 
 func (p *Problem) Error() string { return p.Message }
+
+// TooDear is the Problem of a job whose budget does not cover one unit, which may cost least.
+func TooDear(budget, least ledger.Credits) *Problem {
+	return &Problem{Code: CodeNoCredit, Message: fmt.Sprintf("the budget of %s does not cover one unit: it may cost %s at the cheapest host that fits (fuel limit times price, for each replica)", budget, least),
+		Hint: fmt.Sprintf("give --max-cost %s or more, or lower --fuel to what a unit needs", least.Decimal())}
+}
 
 // Codes of a Problem.
 const (

@@ -469,7 +469,11 @@ func (f *feed) giveUp(ctx context.Context) error {
 			waited = 0
 			continue
 		}
-		if waited += time.Second; waited >= f.wait {
+		if waited += time.Second; j.Short > 0 && waited > time.Second { // once could be before the offers of all hosts are here
+			f.cl.CancelJob(ctx, f.id)
+			return node.TooDear(j.Budget, j.Short)
+		}
+		if waited >= f.wait {
 			f.cl.CancelJob(ctx, f.id)
 			return &node.Problem{Code: node.CodeNoOffers, Message: fmt.Sprintf("no provider for %s: %s", f.wait, j.Why),
 				Hint: "see `p3 offer ls` and `p3 peer ls`; relax --need, --max-price or --verify, raise --max-cost, or allow more time with --wait"}

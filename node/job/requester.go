@@ -183,6 +183,9 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 	if err != nil {
 		return node.Job{}, err
 	}
+	if least := n.tooDear(n.rank(1, time.Now()), m.Budget); least > 0 {
+		return node.Job{}, node.TooDear(m.Budget, least)
+	}
 	for _, h := range n.programHashes() {
 		n.pin(h)
 	}

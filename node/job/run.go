@@ -288,12 +288,45 @@ func (r *run) hire(now time.Time) {
 		accounts[c.Offer.Account] = true
 		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, seq: c.Offer.Seq}, amount)
 	}
+	if len(r.leases)+len(r.opening) == 0 {
+		r.setShort(r.tooDear(ranking, avail))
+	} else {
+		r.setShort(0)
+	}
 	switch {
 	case len(r.leases)+len(r.opening) == 0 && chosen == 0 && len(ranking.Ranked) == 0:
 		r.setWhy(explain(ranking))
 	case len(r.leases) > 0 || chosen > 0:
 		r.setWhy(r.farm.Why())
 	}
+}
+
+// tooDear is what one unit with its replicas may cost at the cheapest of the hosts that fit, if that is more
+// than can be spent; 0 if it is not, or no host fits.
+func (r *run) tooDear(m market.Ranking, avail ledger.Credits) (least ledger.Credits) {
+	offers := make([]market.Offer, 0, len(m.Ranked))
+	for _, c := range m.Ranked {
+		offers = append(offers, c.Offer)
+	}
+	for _, c := range m.Refused {
+		if c.Reason == market.OverBudget {
+			offers = append(offers, c.Offer)
+		}
+	}
+	for _, o := range offers {
+		worst, err := o.Price.Cost(r.m.Limits.Fuel)
+		if err != nil || worst > ledger.MaxCredits/ledger.Credits(r.m.Verify) {
+			continue
+		}
+		worst *= ledger.Credits(r.m.Verify)
+		if worst <= avail {
+			return 0
+		}
+		if least == 0 || worst < least {
+			least = worst
+		}
+	}
+	return least
 }
 
 // toCome is how many units to expect of a job that still takes input: as many as there were, so that
@@ -727,6 +760,17 @@ func (r *run) announce() {
 	r.changed = make(chan struct{})
 }
 
+func (r *run) setShort(least ledger.Credits) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.job.Short == least || r.state.State != node.JobRunning {
+		return
+	}
+	r.job.Short = least
+	r.announce()
+	r.env.Tell()
+}
+
 func (r *run) setWhy(why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -759,7 +803,7 @@ func (r *run) restate(ctx context.Context, change func(*jobState) error, more ..
 	defer r.mu.Unlock()
 	r.state, r.job.Units, r.job.Closed = s, s.Units, s.Closed
 	if s.State != node.JobRunning {
-		r.job.State, r.job.Why, r.job.Running, r.job.Ended = s.State, "", 0, time.UnixMilli(s.Ended)
+		r.job.State, r.job.Why, r.job.Short, r.job.Running, r.job.Ended = s.State, "", 0, 0, time.UnixMilli(s.Ended)
 	}
 	r.announce()
 	return nil
@@ -789,7 +833,7 @@ func (r *run) finish() {
 	if r.req.ctx.Err() != nil || r.insist(r.req.ctx, "the end of the job", func() error { return r.restate(context.WithoutCancel(r.ctx), end) }) != nil {
 		r.mu.Lock() // the node stops: the job goes on, or ends again, after the restart
 		defer r.mu.Unlock()
-		r.job.Why, r.job.Running = "", 0
+		r.job.Why, r.job.Short, r.job.Running = "", 0, 0
 		r.announce()
 		return
 	}
