@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -320,7 +319,7 @@ func (d *Daemon) Join(ctx context.Context, text string) error {
 	if err := SaveMembership(d.cfg.Dir, inv); err != nil {
 		return err
 	}
-	var errs []error
+	var why []string
 	for _, p := range inv.Bootstrap {
 		if p.ID == d.p2p.ID() {
 			continue
@@ -329,10 +328,12 @@ func (d *Daemon) Join(ctx context.Context, text string) error {
 		if err == nil {
 			return nil
 		}
-		errs = append(errs, err)
+		d.log.Debug("dial a peer of the invite", "peer", p.ID, "err", err)
+		why = append(why, p2p.Unreachable(err))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return &node.Problem{Code: node.CodeInternal, Message: fmt.Sprintf("saved the invite, but none of its peers answers: %v", err), Hint: "are they up? The node goes on trying after its next start; `p3 doctor` looks at this machine"}
+	if len(why) > 0 {
+		return &node.Problem{Code: node.CodeInternal, Message: "the invite is saved, but nobody in it answers: " + strings.Join(why, "; "),
+			Hint: "is that machine up and its address right? The node tries again at its next start; a fresh invite comes from `p3 invite`"}
 	}
 	return nil
 }
