@@ -27,9 +27,10 @@ test: examples
 test-net:
 	go test -tags netns -count=1 -run 'Net|LAN|Disk' ./node/p2p ./exec/blob ./cmd/p3
 
-# Programs that nobody here wrote, fetched and built: rows of docs/compatibility.md.
+# Programs that nobody here wrote, fetched and built: rows of docs/compatibility.md. COMPAT chooses some of them.
+COMPAT ?= .
 compat: build
-	go test -tags compat -count=1 -timeout 60m -run Compat -v ./exec/wasm
+	go test -tags compat -count=1 -timeout 60m -run '^TestCompat$$/($(COMPAT))' -v ./exec/wasm
 
 # The same counts and the same bits on the other architecture, by emulation (Debian: qemu-user-static).
 QEMU_ARM64 ?= qemu-aarch64-static
