@@ -399,10 +399,13 @@ func TestAttack15HitAndRun(t *testing.T) {
 	}
 }
 
-func TestIdleLeasesAreCapped(t *testing.T) {
+// TestAttack25IdleLocks: of 1,000 locks that one payer makes and leaves unused, a payee keeps the bound open, and
+// none after expiry; all that is tied up is the payer's own credit.
+func TestAttack25IdleLocks(t *testing.T) {
+	const locks = 1000
 	p := newPair(t, 1)
 	refused := 0
-	for range 2 * ledger.MaxOpenLocks {
+	for range locks {
 		e := ok(p.user.Lock(t.Context(), ledger.LockRequest{Payee: p.host.Account(), Amount: 1, Expiry: time.Now().Add(time.Hour)}))(t)
 		if _, err := p.host.AcceptLock(t.Context(), e.Raw, time.Now()); errors.Is(err, ledger.ErrBusy) {
 			refused++
@@ -410,13 +413,13 @@ func TestIdleLeasesAreCapped(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := len(p.host.OpenLocks()); n != ledger.MaxOpenLocks || refused != ledger.MaxOpenLocks+1 {
+	if n := len(p.host.OpenLocks()); n != ledger.MaxOpenLocks || refused != locks+1-ledger.MaxOpenLocks {
 		t.Errorf("%d open, %d refused", n, refused)
 	}
 	if n := ok(p.host.Sweep(t.Context(), time.Now().Add(2*time.Hour)))(t); n != ledger.MaxOpenLocks || len(p.host.OpenLocks()) != 0 {
 		t.Errorf("swept %d", n)
 	}
-	if n := ok(p.user.Sweep(t.Context(), time.Now().Add(2*time.Hour)))(t); n != 2*ledger.MaxOpenLocks+1 || p.user.Balance().Locked != 0 {
+	if n := ok(p.user.Sweep(t.Context(), time.Now().Add(2*time.Hour)))(t); n != locks+1 || p.user.Balance().Locked != 0 {
 		t.Errorf("swept %d, %+v", n, p.user.Balance())
 	}
 }

@@ -241,6 +241,47 @@ func TestAttack34VerificationFlood(t *testing.T) {
 	})
 }
 
+// TestAttack25IdleLeasesHoldNoBudget: a stranger asks for 1,000 leases and uses none. It holds what the slots are
+// worth, for seconds, and then the day's budget is as it was.
+func TestAttack25IdleLeasesHoldNoBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newHub(t)
+		host, me := net.party(), net.party()
+		p := host.provide(trusts(400, 1000))
+		h := &hirer{party: me, host: host, m: me.manifest(1), price: onePer, slots: 1}
+		h.x.allow(host.self, h.m.Program.Hash)
+		limit := func() flow.Limit {
+			l, _, _, err := p.Limit(me.Book.Account())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		granted, least := 0, limit().Today
+		for range 1000 {
+			s := h.dial()
+			h.send(s, frame{Open: h.request()})
+			if f := h.answer(s); f.Grant != nil {
+				granted++
+			} else if f.Refuse.Code != CodeBusy && f.Refuse.Code != CodeCredit {
+				t.Fatalf("%+v", f.Refuse)
+			}
+			least = min(least, limit().Today)
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Logf("%d of 1,000 idle leases granted, %s of the day's 0.001 cr left at the least", granted, least)
+		if granted < 1 || granted > 4 || least < 1000-400 {
+			t.Errorf("%d idle leases granted, %s left at the least", granted, least)
+		}
+		time.Sleep(2 * silence)
+		synctest.Wait()
+		if l := limit(); l.Total() != 400 || l.Today != 1000 || l.Owes != 0 {
+			t.Errorf("afterwards: %+v", l)
+		}
+		h.hire().Reset()
+	})
+}
+
 func TestMeterIsBounded(t *testing.T) {
 	m, now := newMeter(), time.Unix(1e9, 0)
 	for i := range 3 * maxMetered {
