@@ -33,7 +33,7 @@ func (m *merged) lock(id Digest) *movement {
 // chain applies an account's own entries in order, up to the first that does not fit, and
 // returns where that leads and how many fitted.
 func (m *merged) chain(account Account) (Head, int) {
-	c := NewChain(m.audit.network, account, m.audit.genesis.Floor)
+	c := NewChain(m.audit.network, account, m.audit.genesis.Floor, m.audit.genesis.Params.CheckpointEvery)
 	for n, at := range slices.SortedFunc(maps.Keys(m.audit.chains[account]), place.compare) {
 		k := m.audit.entries[at]
 		p := AuditProblem{Kind: ProblemChain, Account: account, Epoch: at.epoch, Seq: at.seq, A: k.raw, SourceA: k.source}

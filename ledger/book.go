@@ -33,6 +33,7 @@ type Book struct {
 	// mu guards what follows; only the writer changes it.
 	mu      sync.RWMutex
 	head    Head // with entries that are being committed
+	history *history
 	settled Head // as committed
 	met     uint64
 	leases  map[Digest]*lease // open
@@ -88,7 +89,7 @@ func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis 
 		}
 	}
 	go b.write()
-	if b.head.Len == 0 && b.broken == nil {
+	if (b.head.Len == 0 || b.history.due()) && b.broken == nil {
 		if _, err := submit(ctx, b, b.begin); err != nil {
 			b.Close()
 			return nil, fmt.Errorf("begin the ledger of %s: %w", key.Account(), err)
@@ -101,8 +102,11 @@ func (b *Book) identity() []byte {
 	return append(append([]byte{1}, b.network[:]...), b.key.account[:]...)
 }
 
-// begin writes the chain's first entry.
+// begin writes the chain's first entry; or the checkpoint that a p3 did not write which knew none.
 func (b *Book) begin(t *batch) (struct{}, error) {
+	if b.history.due() {
+		return struct{}{}, b.checkpoint(t)
+	}
 	genesis, err := b.genesis.Encode()
 	if err != nil {
 		return struct{}{}, err
@@ -115,7 +119,7 @@ func (b *Book) begin(t *batch) (struct{}, error) {
 
 // load reads head and open leases, and checks that they agree.
 func (b *Book) load() error {
-	b.head = Head{Network: b.network, Account: b.key.account}
+	b.head, b.history = Head{Network: b.network, Account: b.key.account}, newHistory(b.genesis.Params.CheckpointEvery)
 	id, err := b.store.Get([]byte(bookKey))
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -149,6 +153,9 @@ func (b *Book) load() error {
 		return fmt.Errorf("damaged, restore it from a backup: an entry after the head: %w", ErrChain)
 	}
 	b.head, b.settled = HeadAt(e, d), HeadAt(e, d)
+	if err := b.loadHistory(); err != nil {
+		return err
+	}
 	return b.loadLeases()
 }
 
@@ -164,6 +171,7 @@ func (b *Book) loadLeases() error {
 		return err
 	}
 	var locked Credits
+	clear(b.history.open)
 	for _, id := range open {
 		l, _, err := loadLease(b.store, b.key.account, id)
 		if err != nil {
@@ -172,6 +180,7 @@ func (b *Book) loadLeases() error {
 		b.leases[id] = l
 		if l.ours {
 			locked += l.lock.Amount
+			b.history.open[id] = openLock{l.lock.Peer, l.lock.Amount}
 		} else {
 			b.expose(l.lock.Account, 1, int64(l.unpaid()))
 		}
@@ -229,9 +238,18 @@ func (b *Book) Balance() Balance {
 	return Balance{h.Granted, h.Earned, h.Spent, h.Locked, h.Net(), h.Free(b.genesis.Floor), b.genesis.Floor}
 }
 
-// append checks an entry of ours and puts it, with the new head, into the batch. It changes
-// nothing when it fails.
+// append checks an entry of ours and puts it, with the new head, into the batch, and the checkpoint
+// that is due after it. It changes nothing when it fails.
 func (b *Book) append(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
+	raw, d, err := b.place(t, e, closes)
+	if err == nil && b.history.due() {
+		err = b.checkpoint(t)
+	}
+	return raw, d, err
+}
+
+// place is append for one entry.
+func (b *Book) place(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
 	head, err := b.head.Apply(e, b.genesis.Floor, closes)
 	if err != nil {
 		return nil, Digest{}, err
@@ -242,6 +260,7 @@ func (b *Book) append(t *batch, e Entry, closes Credits) ([]byte, Digest, error)
 	t.put(at, raw)
 	t.put([]byte(headKey), at)
 	b.head = head
+	t.remember(b.history, e, head.Digest)
 	return raw, head.Digest, nil
 }
 

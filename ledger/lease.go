@@ -12,6 +12,8 @@ import (
 //	ledger/genesis                  the document that founds the network
 //	ledger/head                     key of the newest entry
 //	ledger/e/EPOCH u32 SEQ u64      our entries, signed
+//	ledger/m/BLOCK u64              nodes of a full block of entries, see history.apply
+//	ledger/c/BLOCK u64              history.state at its end
 //	ledger/l/LOCK/PART              the parts of a lease, see below
 //	ledger/o/LOCK                   open leases
 //	ledger/r/^N u64                 leases in the order we met them, newest first → LOCK
@@ -26,6 +28,8 @@ const (
 	genesisKey  = "ledger/genesis"
 	headKey     = "ledger/head"
 	entryPrefix = "ledger/e/"
+	nodesPrefix = "ledger/m/"
+	statePrefix = "ledger/c/"
 	leasePrefix = "ledger/l/"
 	openPrefix  = "ledger/o/"
 	orderPrefix = "ledger/r/"
@@ -46,6 +50,10 @@ const (
 
 func entryKey(epoch uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32([]byte(entryPrefix), epoch), seq)
+}
+
+func blockKey(prefix string, block uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefix), block)
 }
 
 func lockKey(prefix string, lock Digest) []byte { return append([]byte(prefix), lock[:]...) }
