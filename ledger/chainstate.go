@@ -36,9 +36,6 @@ func newHistory(every uint64) *history {
 	return &history{every: every, open: make(map[Digest]openLock)}
 }
 
-// size is the number of entries.
-func (s *history) size() uint64 { return s.blocks.size*s.every + uint64(len(s.leaves)) }
-
 // due tells that the next entry must be a checkpoint.
 func (s *history) due() bool { return s.blocks.size > 0 && len(s.leaves) == 0 }
 

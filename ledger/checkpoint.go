@@ -110,13 +110,19 @@ func (s *history) node(store Store, block uint64, height int) (Digest, error) {
 // scan calls yield for our signed entries from place seq on, in order, until it returns false. The
 // place may lie in an earlier epoch.
 func (b *Book) scan(seq uint64, yield func(raw []byte) bool) error {
-	epoch := b.head.Epoch
-	for ; epoch > 0; epoch-- {
-		if _, err := b.store.Get(entryKey(epoch, seq)); err == nil {
-			break
-		} else if !errors.Is(err, ErrNotFound) {
-			return err
-		}
+	epoch, _, err := b.entryAt(b.head.Epoch, seq)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
 	}
 	return b.Entries(epoch, seq, yield)
+}
+
+// entryAt is the signed entry in place seq, and its epoch, which is at most epoch.
+func (b *Book) entryAt(epoch uint32, seq uint64) (uint32, []byte, error) {
+	for ; ; epoch-- {
+		raw, err := b.store.Get(entryKey(epoch, seq))
+		if !errors.Is(err, ErrNotFound) || epoch == 0 {
+			return epoch, raw, err
+		}
+	}
 }
