@@ -39,31 +39,33 @@ func drafts(t *testing.T) (entries []Entry) {
 	return entries
 }
 
+// changes changes one field each.
+var changes = map[string]func(*Entry){
+	"type":     func(e *Entry) { e.Type ^= TypeCheckpoint },
+	"flags":    func(e *Entry) { e.Flags ^= 2 },
+	"network":  func(e *Entry) { e.Network[0]++ },
+	"account":  func(e *Entry) { e.Account[0]++ },
+	"epoch":    func(e *Entry) { e.Epoch++ },
+	"seq":      func(e *Entry) { e.Seq++ },
+	"prev":     func(e *Entry) { e.Prev[0]++ },
+	"peer":     func(e *Entry) { e.Peer[0]++ },
+	"ref":      func(e *Entry) { e.Ref[0]++ },
+	"amount":   func(e *Entry) { e.Amount++ },
+	"fuel":     func(e *Entry) { e.Fuel++ },
+	"units":    func(e *Entry) { e.Units++ },
+	"evidence": func(e *Entry) { e.Evidence[0]++ },
+	"granted":  func(e *Entry) { e.Granted++ },
+	"earned":   func(e *Entry) { e.Earned++ },
+	"spent":    func(e *Entry) { e.Spent++ },
+	"locked":   func(e *Entry) { e.Locked++ },
+	"mmrRoot":  func(e *Entry) { e.MMRRoot[0]++ },
+	"time":     func(e *Entry) { e.TimeMs = 0 },
+	"expiry":   func(e *Entry) { e.ExpiryMs++ },
+}
+
 // Every field of every entry is checked: changing any one of them makes the entry invalid, but
 // for those that carry free content.
 func TestEveryFieldOfAnEntryIsChecked(t *testing.T) {
-	fields := map[string]func(*Entry){
-		"type":     func(e *Entry) { e.Type ^= TypeCheckpoint },
-		"flags":    func(e *Entry) { e.Flags ^= 2 },
-		"network":  func(e *Entry) { e.Network[0]++ },
-		"account":  func(e *Entry) { e.Account[0]++ },
-		"epoch":    func(e *Entry) { e.Epoch++ },
-		"seq":      func(e *Entry) { e.Seq++ },
-		"prev":     func(e *Entry) { e.Prev[0]++ },
-		"peer":     func(e *Entry) { e.Peer[0]++ },
-		"ref":      func(e *Entry) { e.Ref[0]++ },
-		"amount":   func(e *Entry) { e.Amount++ },
-		"fuel":     func(e *Entry) { e.Fuel++ },
-		"units":    func(e *Entry) { e.Units++ },
-		"evidence": func(e *Entry) { e.Evidence[0]++ },
-		"granted":  func(e *Entry) { e.Granted++ },
-		"earned":   func(e *Entry) { e.Earned++ },
-		"spent":    func(e *Entry) { e.Spent++ },
-		"locked":   func(e *Entry) { e.Locked++ },
-		"mmrRoot":  func(e *Entry) { e.MMRRoot[0]++ },
-		"time":     func(e *Entry) { e.TimeMs = 0 },
-		"expiry":   func(e *Entry) { e.ExpiryMs++ },
-	}
 	free := map[Type]string{
 		TypeGenesis: "evidence time",
 		TypeLock:    "peer evidence expiry",
@@ -72,7 +74,7 @@ func TestEveryFieldOfAnEntryIsChecked(t *testing.T) {
 	}
 	entries := drafts(t)
 	for i, e := range entries {
-		for name, change := range fields {
+		for name, change := range changes {
 			c := NewChain(word(1), addr(2), testFloor, testEvery)
 			for _, before := range entries[:i] {
 				if _, err := c.Apply(before); err != nil {
@@ -183,7 +185,7 @@ func TestChainRefuses(t *testing.T) {
 			return err
 		},
 		"a type it cannot check": func(c *Chain) error {
-			_, err := c.Apply(c.Head.next(TypeRotate, t0))
+			_, err := c.Apply(c.Head.next(TypeGrant, t0))
 			return err
 		},
 	} {

@@ -43,8 +43,10 @@ func (s *history) due() bool { return s.blocks.size > 0 && len(s.leaves) == 0 }
 // its first leaf, its root and the roots of the trees completed with it, smallest first.
 func (s *history) apply(e Entry, d Digest) (record []byte) {
 	switch e.Type {
-	case TypeGenesis:
-		s.recovery = e.Evidence
+	case TypeGenesis, TypeRotate, TypeRecover:
+		if !e.handsOver() {
+			s.recovery = e.Evidence
+		}
 	case TypeLock:
 		s.open[d] = openLock{e.Peer, e.Amount}
 	case TypeSettle:
