@@ -24,6 +24,7 @@ type Book struct {
 	key     Key
 	genesis Genesis
 	network Network
+	mine    map[Account]bool // this account and those it followed; set when the book is opened
 
 	requests chan *request
 	quit     chan struct{} // closed by Close
@@ -65,12 +66,17 @@ type Balance struct {
 // an empty store. The store stays the caller's, to close after the book. It fails when the
 // store holds another account or network, or when head, entries and open locks disagree.
 func OpenBook(ctx context.Context, store Store, key Key, genesis Genesis) (*Book, error) {
-	return OpenFenced(ctx, store, nil, key, genesis)
+	return openBook(ctx, store, nil, key, genesis, Digest{})
 }
 
 // OpenFenced is OpenBook with a fence, which stays the caller's too. A store that is behind its
 // fence, or not the one it was put around, opens read-only: ReadOnly says why.
 func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis) (*Book, error) {
+	return openBook(ctx, store, fence, key, genesis, Digest{})
+}
+
+// openBook is OpenFenced with the commitment of a chain that it begins; fence may be nil.
+func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis, recovery Digest) (*Book, error) {
 	network, err := genesis.ID()
 	if err != nil {
 		return nil, err
@@ -79,6 +85,7 @@ func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis 
 		store: store, key: key, genesis: genesis, network: network,
 		requests: make(chan *request), quit: make(chan struct{}), done: make(chan struct{}),
 		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence,
+		mine: map[Account]bool{key.account: true},
 	}
 	if err := b.load(); err != nil {
 		return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
@@ -89,7 +96,10 @@ func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis 
 		}
 	}
 	go b.write()
-	if (b.head.Len == 0 || b.history.due()) && b.broken == nil {
+	if b.head.Len == 0 {
+		b.history.recovery = recovery
+	}
+	if (b.head.Len == 0 || b.history.due() && !b.head.Closed) && b.broken == nil {
 		if _, err := submit(ctx, b, b.begin); err != nil {
 			b.Close()
 			return nil, fmt.Errorf("begin the ledger of %s: %w", key.Account(), err)
@@ -113,7 +123,7 @@ func (b *Book) begin(t *batch) (struct{}, error) {
 	}
 	t.put([]byte(bookKey), b.identity())
 	t.put([]byte(genesisKey), genesis)
-	_, _, err = b.append(t, b.head.Genesis(Digest{}, time.Now()), 0)
+	_, _, err = b.append(t, b.head.Genesis(b.history.recovery, time.Now()), 0)
 	return struct{}{}, err
 }
 
@@ -153,7 +163,7 @@ func (b *Book) load() error {
 		return fmt.Errorf("damaged, restore it from a backup: an entry after the head: %w", ErrChain)
 	}
 	b.head, b.settled = HeadAt(e, d), HeadAt(e, d)
-	if err := b.loadHistory(); err != nil {
+	if err := errors.Join(b.loadHistory(), b.loadLineage()); err != nil {
 		return err
 	}
 	return b.loadLeases()
@@ -173,7 +183,7 @@ func (b *Book) loadLeases() error {
 	var locked Credits
 	clear(b.history.open)
 	for _, id := range open {
-		l, _, err := loadLease(b.store, b.key.account, id)
+		l, _, err := loadLease(b.store, b.mine, id)
 		if err != nil {
 			return err
 		}
@@ -242,7 +252,7 @@ func (b *Book) Balance() Balance {
 // that is due after it. It changes nothing when it fails.
 func (b *Book) append(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
 	raw, d, err := b.place(t, e, closes)
-	if err == nil && b.history.due() {
+	if err == nil && b.history.due() && !b.head.Closed {
 		err = b.checkpoint(t)
 	}
 	return raw, d, err
@@ -255,7 +265,7 @@ func (b *Book) place(t *batch, e Entry, closes Credits) ([]byte, Digest, error) 
 		return nil, Digest{}, err
 	}
 	raw := append(e.Append(make([]byte, 0, SignedEntrySize)), make([]byte, SignatureSize)...)
-	t.sign = append(t.sign, unsigned{head.Digest, raw})
+	t.sign = append(t.sign, unsigned{digest: head.Digest, raw: raw})
 	at := entryKey(e.Epoch, e.Seq)
 	t.put(at, raw)
 	t.put([]byte(headKey), at)
@@ -315,7 +325,7 @@ func (b *Book) find(id Digest) (*lease, error) {
 	if l := b.leases[id]; l != nil {
 		return l, nil
 	}
-	l, _, err := loadLease(b.store, b.key.account, id)
+	l, _, err := loadLease(b.store, b.mine, id)
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +339,7 @@ func (b *Book) Info(lock Digest) (LockInfo, error) {
 	l, err := b.leases[lock], error(nil)
 	b.mu.RUnlock()
 	if l == nil {
-		if l, _, err = loadLease(b.store, b.key.account, lock); err != nil {
+		if l, _, err = loadLease(b.store, b.mine, lock); err != nil {
 			return LockInfo{}, err
 		}
 	}
@@ -339,7 +349,7 @@ func (b *Book) Info(lock Digest) (LockInfo, error) {
 // as returns what the lock says if we are its payer (ours) or payee (!ours).
 func (b *Book) as(ours bool, lock Digest) (LockInfo, error) {
 	i, err := b.Info(lock)
-	if err == nil && (i.Payer == b.key.account) != ours {
+	if err == nil && b.mine[i.Payer] != ours {
 		return i, fmt.Errorf("lock %s: %w: this account is on its other side", lock.Short(), ErrUnknownLock)
 	}
 	return i, err
