@@ -95,7 +95,7 @@ func (s *history) resume(store Store, full uint64) error {
 }
 
 // node is the root of the tree over 2^height blocks that ends with block.
-func (s *history) node(store Store, block uint64, height int) (Digest, error) {
+func (s *history) node(store getter, block uint64, height int) (Digest, error) {
 	record, err := store.Get(blockKey(nodesPrefix, block))
 	if err != nil {
 		return Digest{}, err

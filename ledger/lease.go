@@ -14,6 +14,7 @@ import (
 //	ledger/e/EPOCH u32 SEQ u64      our entries, signed
 //	ledger/m/BLOCK u64              nodes of a full block of entries, see history.apply
 //	ledger/c/BLOCK u64              history.state at its end
+//	ledger/pruned                   number of blocks pruned, u64
 //	ledger/l/LOCK/PART              the parts of a lease, see below
 //	ledger/o/LOCK                   open leases
 //	ledger/r/^N u64                 leases in the order we met them, newest first → LOCK

@@ -63,8 +63,9 @@ func (b *Book) prove(head Head, open map[Digest]openLock) (BalanceProof, error) 
 	if len(open) > maxProofLocks {
 		return BalanceProof{}, fmt.Errorf("%d open locks, at most %d: let some settle first: %w", len(open), maxProofLocks, ErrBusy)
 	}
+	nodes := &memo{store: b.store, known: make(map[string][]byte)}
 	for _, k := range sample(head.Digest, full) {
-		a, err := b.audit(s, epoch, k)
+		a, err := b.audit(s, nodes, epoch, k)
 		if err != nil {
 			return BalanceProof{}, fmt.Errorf("block %d: %w", k, err)
 		}
@@ -74,7 +75,7 @@ func (b *Book) prove(head Head, open map[Digest]openLock) (BalanceProof, error) 
 }
 
 // audit reads the first entry of a full block, and its path in the tree over all full blocks.
-func (b *Book) audit(s *history, epoch uint32, block uint64) (audit, error) {
+func (b *Book) audit(s *history, nodes getter, epoch uint32, block uint64) (audit, error) {
 	_, raw, err := b.entryAt(epoch, block*s.every)
 	if err != nil {
 		return audit{}, err
@@ -82,7 +83,7 @@ func (b *Book) audit(s *history, epoch uint32, block uint64) (audit, error) {
 	if e, err := ParseEntry(raw); err != nil || block > 0 && e.Type != TypeCheckpoint {
 		return audit{}, errors.Join(err, fmt.Errorf("it begins with a %s: a p3 without checkpoints wrote this chain, which can never be proven", e.Type))
 	}
-	record, err := b.store.Get(blockKey(nodesPrefix, block))
+	record, err := nodes.Get(blockKey(nodesPrefix, block))
 	low := bits.Len64(s.every) - 1
 	if err == nil && len(record) < 32*low {
 		err = ErrMalformed
@@ -97,11 +98,32 @@ func (b *Book) audit(s *history, epoch uint32, block uint64) (audit, error) {
 	_, height := mountain(s.blocks.size, block)
 	for level := range height {
 		sibling := block>>level ^ 1
-		node, err := s.node(b.store, (sibling+1)<<level-1, level)
+		node, err := s.node(nodes, (sibling+1)<<level-1, level)
 		if err != nil {
 			return audit{}, err
 		}
 		a.path = append(a.path, node)
 	}
 	return a, nil
+}
+
+type getter interface {
+	Get(key []byte) ([]byte, error)
+}
+
+// A memo reads each key once: paths share their upper parts.
+type memo struct {
+	store getter
+	known map[string][]byte
+}
+
+func (m *memo) Get(key []byte) ([]byte, error) {
+	if v, ok := m.known[string(key)]; ok {
+		return v, nil
+	}
+	v, err := m.store.Get(key)
+	if err == nil {
+		m.known[string(key)] = v
+	}
+	return v, err
 }
