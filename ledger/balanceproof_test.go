@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"testing"
@@ -101,6 +102,25 @@ func TestProofSamplesByTheHead(t *testing.T) {
 	}
 	if a, b := fmt.Sprint(ledger.SampledBlocks(first)), fmt.Sprint(ledger.SampledBlocks(other)); a == b {
 		t.Errorf("two heads sample the same blocks %s", a)
+	}
+}
+
+// The bytes of a proof, by their hash: a p3 of another version must be able to check it.
+func TestGoldenBalanceProof(t *testing.T) {
+	k, err := ledger.ParseKey(bytes.Repeat([]byte{0x42}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, s := ledger.MutualGenesis("test", 10*ledger.Credit), ledgertest.NewMemory()
+	g.Params.CheckpointEvery = 4
+	if err := ledger.BuildChain(s, k, g, 70, nil); err != nil {
+		t.Fatal(err)
+	}
+	b := ok(ledger.OpenBook(t.Context(), s, k, g))(t)
+	defer b.Close()
+	raw := encoded(t, b)
+	if got := fmt.Sprintf("%d bytes, %x", len(raw), sha256.Sum256(raw)); got != "9970 bytes, c3474eec5f0c9e617fbcabf0ef6e2b5b0f5c8bc6db361d3ad6dbd2cc364fac7d" {
+		t.Errorf("the proof's bytes changed: %s", got)
 	}
 }
 
