@@ -82,13 +82,13 @@ func TestPruningKeepsTheLineage(t *testing.T) {
 		fill()
 		b.Close()
 		next := newKey(t)
-		b = ok(ledger.RotateBook(t.Context(), store, key, next, network, ledger.RecoveryCommitment(recovery.Account())))(t)
+		b = ok(ledger.RotateBook(t.Context(), store, nil, key, next, network, ledger.RecoveryCommitment(recovery.Account())))(t)
 		key = next
 		fill()
 		ok(b.Prune(t.Context()))(t)
 	}
 	b.Close()
-	b = ok(ledger.RecoverBook(t.Context(), store, recovery, network, ledger.Digest{}))(t)
+	b = ok(ledger.RecoverBook(t.Context(), store, nil, recovery, network, ledger.Digest{}))(t)
 	defer b.Close()
 	list := ok(b.Lineage())(t)
 	if len(list) != 5 {
