@@ -214,11 +214,18 @@ func (a *Audit) Report() AuditReport {
 	defer func() { a.problems = found }() // what Report finds may be mended by what is added later
 	a.problems = slices.Clone(found)
 	var r AuditReport
-	m := merged{audit: a, locks: make(map[Digest]*movement), digests: make(map[Digest]known, len(a.entries))}
+	m := merged{audit: a, locks: make(map[Digest]*movement), digests: make(map[Digest]known, len(a.entries)), heirs: make(map[Account]Account)}
+	follows := make(map[Account]bool)
 	for _, k := range a.entries {
 		m.digests[k.digest] = k
+		if k.takesOver() && a.chains[k.Account] != nil && a.chains[k.Peer] != nil {
+			m.heirs[k.Peer], follows[k.Account] = k.Account, true
+		}
 	}
 	for _, account := range slices.SortedFunc(maps.Keys(a.chains), func(x, y Account) int { return bytes.Compare(x[:], y[:]) }) {
+		if follows[account] { // its chain began under another
+			continue
+		}
 		head, n := m.chain(account)
 		r.Entries += n
 		r.Granted += head.Granted

@@ -19,6 +19,7 @@ type merged struct {
 	audit   *Audit
 	locks   map[Digest]*movement
 	digests map[Digest]known
+	heirs   map[Account]Account // under which an account's chain goes on
 }
 
 func (m *merged) lock(id Digest) *movement {
@@ -30,25 +31,36 @@ func (m *merged) lock(id Digest) *movement {
 	return l
 }
 
-// chain applies an account's own entries in order, up to the first that does not fit, and
-// returns where that leads and how many fitted.
+// chain applies an account's own entries in order, and those of the accounts under which its chain goes
+// on, up to the first that does not fit. It returns where that leads and how many fitted.
 func (m *merged) chain(account Account) (Head, int) {
-	c := NewChain(m.audit.network, account, m.audit.genesis.Floor)
+	c := NewChain(m.audit.network, account, m.audit.genesis.Floor, m.audit.genesis.Params.CheckpointEvery)
+	for total := 0; ; account = m.heirs[account] {
+		n, whole := m.follow(c, account)
+		total += n
+		if _, more := m.heirs[account]; !whole || !more {
+			return c.Head, total
+		}
+	}
+}
+
+// follow applies the entries of one account to a chain, and returns how many and whether they all fitted.
+func (m *merged) follow(c *Chain, account Account) (int, bool) {
 	for n, at := range slices.SortedFunc(maps.Keys(m.audit.chains[account]), place.compare) {
 		k := m.audit.entries[at]
 		p := AuditProblem{Kind: ProblemChain, Account: account, Epoch: at.epoch, Seq: at.seq, A: k.raw, SourceA: k.source}
 		if at.seq > c.Head.Len {
 			p.Kind, p.Err = ProblemMissing, fmt.Errorf("entries %d to %d of %s are missing: add a whole export of its ledger: %w", c.Head.Len, at.seq-1, account, ErrChain)
 			m.audit.note(p)
-			return c.Head, n
+			return n, false
 		}
 		if _, p.Err = c.Apply(k.Entry); p.Err != nil {
 			m.audit.note(p)
-			return c.Head, n
+			return n, false
 		}
 		m.move(k)
 	}
-	return c.Head, len(m.audit.chains[account])
+	return len(m.audit.chains[account]), true
 }
 
 // move notes what an entry does to a lock.

@@ -24,6 +24,7 @@ type Book struct {
 	key     Key
 	genesis Genesis
 	network Network
+	mine    map[Account]bool // this account and those it followed; set when the book is opened
 
 	requests chan *request
 	quit     chan struct{} // closed by Close
@@ -33,6 +34,7 @@ type Book struct {
 	// mu guards what follows; only the writer changes it.
 	mu      sync.RWMutex
 	head    Head // with entries that are being committed
+	history *history
 	settled Head // as committed
 	met     uint64
 	leases  map[Digest]*lease // open
@@ -64,12 +66,17 @@ type Balance struct {
 // an empty store. The store stays the caller's, to close after the book. It fails when the
 // store holds another account or network, or when head, entries and open locks disagree.
 func OpenBook(ctx context.Context, store Store, key Key, genesis Genesis) (*Book, error) {
-	return OpenFenced(ctx, store, nil, key, genesis)
+	return openBook(ctx, store, nil, key, genesis, Digest{})
 }
 
 // OpenFenced is OpenBook with a fence, which stays the caller's too. A store that is behind its
 // fence, or not the one it was put around, opens read-only: ReadOnly says why.
 func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis) (*Book, error) {
+	return openBook(ctx, store, fence, key, genesis, Digest{})
+}
+
+// openBook is OpenFenced with the commitment of a chain that it begins; fence may be nil.
+func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis, recovery Digest) (*Book, error) {
 	network, err := genesis.ID()
 	if err != nil {
 		return nil, err
@@ -78,6 +85,7 @@ func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis 
 		store: store, key: key, genesis: genesis, network: network,
 		requests: make(chan *request), quit: make(chan struct{}), done: make(chan struct{}),
 		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence,
+		mine: map[Account]bool{key.account: true},
 	}
 	if err := b.load(); err != nil {
 		return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
@@ -88,7 +96,10 @@ func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis 
 		}
 	}
 	go b.write()
-	if b.head.Len == 0 && b.broken == nil {
+	if b.head.Len == 0 {
+		b.history.recovery = recovery
+	}
+	if (b.head.Len == 0 || b.history.due() && !b.head.Closed) && b.broken == nil {
 		if _, err := submit(ctx, b, b.begin); err != nil {
 			b.Close()
 			return nil, fmt.Errorf("begin the ledger of %s: %w", key.Account(), err)
@@ -101,21 +112,24 @@ func (b *Book) identity() []byte {
 	return append(append([]byte{1}, b.network[:]...), b.key.account[:]...)
 }
 
-// begin writes the chain's first entry.
+// begin writes the chain's first entry; or the checkpoint that a p3 did not write which knew none.
 func (b *Book) begin(t *batch) (struct{}, error) {
+	if b.history.due() {
+		return struct{}{}, b.checkpoint(t)
+	}
 	genesis, err := b.genesis.Encode()
 	if err != nil {
 		return struct{}{}, err
 	}
 	t.put([]byte(bookKey), b.identity())
 	t.put([]byte(genesisKey), genesis)
-	_, _, err = b.append(t, b.head.Genesis(Digest{}, time.Now()), 0)
+	_, _, err = b.append(t, b.head.Genesis(b.history.recovery, time.Now()), 0)
 	return struct{}{}, err
 }
 
 // load reads head and open leases, and checks that they agree.
 func (b *Book) load() error {
-	b.head = Head{Network: b.network, Account: b.key.account}
+	b.head, b.history = Head{Network: b.network, Account: b.key.account}, newHistory(b.genesis.Params.CheckpointEvery)
 	id, err := b.store.Get([]byte(bookKey))
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -149,6 +163,9 @@ func (b *Book) load() error {
 		return fmt.Errorf("damaged, restore it from a backup: an entry after the head: %w", ErrChain)
 	}
 	b.head, b.settled = HeadAt(e, d), HeadAt(e, d)
+	if err := errors.Join(b.loadHistory(), b.loadLineage()); err != nil {
+		return err
+	}
 	return b.loadLeases()
 }
 
@@ -164,14 +181,16 @@ func (b *Book) loadLeases() error {
 		return err
 	}
 	var locked Credits
+	clear(b.history.open)
 	for _, id := range open {
-		l, _, err := loadLease(b.store, b.key.account, id)
+		l, _, err := loadLease(b.store, b.mine, id)
 		if err != nil {
 			return err
 		}
 		b.leases[id] = l
 		if l.ours {
 			locked += l.lock.Amount
+			b.history.open[id] = openLock{l.lock.Peer, l.lock.Amount}
 		} else {
 			b.expose(l.lock.Account, 1, int64(l.unpaid()))
 		}
@@ -229,19 +248,29 @@ func (b *Book) Balance() Balance {
 	return Balance{h.Granted, h.Earned, h.Spent, h.Locked, h.Net(), h.Free(b.genesis.Floor), b.genesis.Floor}
 }
 
-// append checks an entry of ours and puts it, with the new head, into the batch. It changes
-// nothing when it fails.
+// append checks an entry of ours and puts it, with the new head, into the batch, and the checkpoint
+// that is due after it. It changes nothing when it fails.
 func (b *Book) append(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
+	raw, d, err := b.place(t, e, closes)
+	if err == nil && b.history.due() && !b.head.Closed {
+		err = b.checkpoint(t)
+	}
+	return raw, d, err
+}
+
+// place is append for one entry.
+func (b *Book) place(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
 	head, err := b.head.Apply(e, b.genesis.Floor, closes)
 	if err != nil {
 		return nil, Digest{}, err
 	}
 	raw := append(e.Append(make([]byte, 0, SignedEntrySize)), make([]byte, SignatureSize)...)
-	t.sign = append(t.sign, unsigned{head.Digest, raw})
+	t.sign = append(t.sign, unsigned{digest: head.Digest, raw: raw})
 	at := entryKey(e.Epoch, e.Seq)
 	t.put(at, raw)
 	t.put([]byte(headKey), at)
 	b.head = head
+	t.remember(b.history, e, head.Digest)
 	return raw, head.Digest, nil
 }
 
@@ -296,7 +325,7 @@ func (b *Book) find(id Digest) (*lease, error) {
 	if l := b.leases[id]; l != nil {
 		return l, nil
 	}
-	l, _, err := loadLease(b.store, b.key.account, id)
+	l, _, err := loadLease(b.store, b.mine, id)
 	if err != nil {
 		return nil, err
 	}
@@ -310,7 +339,7 @@ func (b *Book) Info(lock Digest) (LockInfo, error) {
 	l, err := b.leases[lock], error(nil)
 	b.mu.RUnlock()
 	if l == nil {
-		if l, _, err = loadLease(b.store, b.key.account, lock); err != nil {
+		if l, _, err = loadLease(b.store, b.mine, lock); err != nil {
 			return LockInfo{}, err
 		}
 	}
@@ -320,7 +349,7 @@ func (b *Book) Info(lock Digest) (LockInfo, error) {
 // as returns what the lock says if we are its payer (ours) or payee (!ours).
 func (b *Book) as(ours bool, lock Digest) (LockInfo, error) {
 	i, err := b.Info(lock)
-	if err == nil && (i.Payer == b.key.account) != ours {
+	if err == nil && b.mine[i.Payer] != ours {
 		return i, fmt.Errorf("lock %s: %w: this account is on its other side", lock.Short(), ErrUnknownLock)
 	}
 	return i, err

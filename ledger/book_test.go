@@ -9,8 +9,12 @@ import (
 	"github.com/personal-power-plant/p3/ledger/ledgertest"
 )
 
-// network is the one most tests run in.
-var network = ledger.MutualGenesis("test", 10*ledger.Credit)
+// network is the one most tests run in. Checkpoints are close, so that all tests meet them.
+var network = func() ledger.Genesis {
+	g := ledger.MutualGenesis("test", 10*ledger.Credit)
+	g.Params.CheckpointEvery = 8
+	return g
+}()
 
 func newKey(t testing.TB) ledger.Key {
 	t.Helper()

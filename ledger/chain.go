@@ -20,12 +20,18 @@ type Head struct {
 	Digest                         Digest // of the newest entry
 	Granted, Earned, Spent, Locked Credits
 	TimeMs                         uint64
+	Heir                           Account // must take over next, see Head.HandOver; zero otherwise
+	Closed                         bool    // nothing may follow
 }
 
 // HeadAt is the head whose newest entry is e, with digest d.
 func HeadAt(e Entry, d Digest) Head {
-	return Head{Network: e.Network, Account: e.Account, Len: e.Seq + 1, Epoch: e.Epoch, Seq: e.Seq, Digest: d,
-		Granted: e.Granted, Earned: e.Earned, Spent: e.Spent, Locked: e.Locked, TimeMs: e.TimeMs}
+	h := Head{Network: e.Network, Account: e.Account, Len: e.Seq + 1, Epoch: e.Epoch, Seq: e.Seq, Digest: d,
+		Granted: e.Granted, Earned: e.Earned, Spent: e.Spent, Locked: e.Locked, TimeMs: e.TimeMs, Closed: e.Type == TypeClose}
+	if e.handsOver() {
+		h.Heir = e.Peer
+	}
+	return h
 }
 
 // Net is granted + earned − spent.
@@ -80,8 +86,8 @@ func (h Head) Earn(lock Entry, amount Credits, fuel Fuel, units uint32, evidence
 
 // Apply checks that e may follow and returns the head after it. floor is the network's; lock is
 // the reservation that a TypeSettle closes, and zero for other types. What it cannot know is
-// whether that lock is still open and whether an earn's lock was earned before: Chain and Book
-// keep that.
+// whether that lock is still open, whether an earn's lock was earned before, and what a
+// checkpoint must say and when, and what recovery key was committed to: Chain and Book keep that.
 func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 	fail := func(format string, args ...any) (Head, error) {
 		return Head{}, fmt.Errorf("%s %d of %s: %w: %s", e.Type, e.Seq, e.Account.Short(), ErrChain, fmt.Sprintf(format, args...))
@@ -89,8 +95,18 @@ func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 	switch {
 	case e.Network != h.Network:
 		return Head{}, &NetworkError{Want: h.Network, Have: e.Network}
+	case h.Closed:
+		return fail("the chain was closed")
+	case !h.Heir.IsZero() && !e.takesOver():
+		return fail("the key was handed over to %s, which has to take it", h.Heir.Short())
+	case e.takesOver():
+		if err := h.mayTakeOver(e); err != "" {
+			return fail("%s", err)
+		}
 	case e.Account != h.Account || e.Epoch != h.Epoch:
 		return fail("another account or epoch")
+	}
+	switch {
 	case h.Len == math.MaxUint64 || e.Seq != h.Len || e.Prev != h.Digest:
 		return fail("does not follow entry %d", h.Seq)
 	case e.TimeMs < h.TimeMs:
@@ -99,6 +115,7 @@ func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 		return fail("a chain starts with genesis and has one")
 	}
 	want := h.next(e.Type, e.Time())
+	want.Account, want.Epoch = e.Account, e.Epoch // checked above
 	blank := e
 	blank.Prev, blank.TimeMs = want.Prev, want.TimeMs
 	var err error
@@ -128,6 +145,19 @@ func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 		want.Flags = e.Flags
 		want.Peer, want.Ref, want.Amount, want.Fuel, want.Units, want.Evidence = e.Peer, e.Ref, e.Amount, e.Fuel, e.Units, e.Evidence
 		want.Earned, err = h.Earned.Add(e.Amount)
+	case TypeCheckpoint:
+		want.MMRRoot, want.Evidence = e.MMRRoot, e.Evidence
+	case TypeRotate, TypeRecover:
+		want.Peer = e.Peer
+		if e.takesOver() {
+			want.Evidence, want.Ref = e.Evidence, e.Ref
+		} else if h.Locked != 0 || e.Peer.IsZero() || e.Peer == e.Account {
+			return fail("a key is handed over to another, and without open locks")
+		}
+	case TypeClose:
+		if h.Locked != 0 {
+			return fail("%s are still locked", h.Locked)
+		}
 	default:
 		return fail("this p3 cannot check a %s entry yet; update p3", e.Type)
 	}
@@ -147,29 +177,35 @@ func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 	return next, nil
 }
 
-// A Chain is one account's ledger checked from its first entry: head, open locks and earned
-// locks. It keeps one map entry for each lock ever earned, which suits an audit; Book asks its
-// store instead. Not safe for concurrent use.
+// A Chain is one account's ledger checked from its first entry: head, history and
+// earned locks. It keeps one map entry for each lock ever earned, which suits an audit; Book asks
+// its store instead. Not safe for concurrent use.
 type Chain struct {
-	Head   Head
-	floor  Credits
-	open   map[Digest]Entry
-	earned map[Digest]bool
+	Head    Head
+	floor   Credits
+	history *history
+	earned  map[Digest]bool
 }
 
-// NewChain returns the empty chain of account in a network with this floor.
-func NewChain(network Network, account Account, floor Credits) *Chain {
-	return &Chain{Head{Network: network, Account: account}, floor, map[Digest]Entry{}, map[Digest]bool{}}
+// NewChain returns the empty chain of account in a network with this floor and a checkpoint
+// in each place that is a multiple of every (Genesis.Params).
+func NewChain(network Network, account Account, floor Credits, every uint64) *Chain {
+	return &Chain{Head{Network: network, Account: account}, floor, newHistory(every), map[Digest]bool{}}
+}
+
+// Checkpoint drafts the checkpoint that may follow now.
+func (c *Chain) Checkpoint(now time.Time) Entry {
+	return c.history.checkpoint(c.Head.next(TypeCheckpoint, now))
 }
 
 // Apply checks e, moves the head and returns e's digest. An error leaves the chain as it was. It does not check the
 // signature; VerifyEntry does.
 func (c *Chain) Apply(e Entry) (Digest, error) {
-	var lock Entry
+	var lock openLock
 	switch e.Type {
 	case TypeSettle:
 		var open bool
-		if lock, open = c.open[e.Ref]; !open || lock.Peer != e.Peer {
+		if lock, open = c.history.open[e.Ref]; !open || lock.peer != e.Peer {
 			return Digest{}, fmt.Errorf("settle %d: %w %s, or another payee", e.Seq, ErrUnknownLock, e.Ref.Short())
 		}
 	case TypeEarn:
@@ -177,18 +213,22 @@ func (c *Chain) Apply(e Entry) (Digest, error) {
 			return Digest{}, fmt.Errorf("earn %d: lock %s was earned before: %w", e.Seq, e.Ref.Short(), ErrChain)
 		}
 	}
-	head, err := c.Head.Apply(e, c.floor, lock.Amount)
-	if err != nil {
+	head, err := c.Head.Apply(e, c.floor, lock.amount)
+	switch {
+	case err != nil:
 		return Digest{}, err
-	}
-	switch e.Type {
-	case TypeLock:
-		c.open[head.Digest] = e
-	case TypeSettle:
-		delete(c.open, e.Ref)
-	case TypeEarn:
+	case c.history.due() && e.Type != TypeCheckpoint:
+		return Digest{}, fmt.Errorf("%s %d of %s: %w: a checkpoint is due here", e.Type, e.Seq, e.Account.Short(), ErrChain)
+	case e.handsOver() && (e.Seq+1)%c.history.every == 0:
+		return Digest{}, fmt.Errorf("rotate %d of %s: %w: a checkpoint is due next, and would part its halves", e.Seq, e.Account.Short(), ErrChain)
+	case e.Type == TypeRecover && RecoveryCommitment(e.Account) != c.history.recovery:
+		return Digest{}, fmt.Errorf("recover %d by %s: %w: not the recovery key that %s committed to", e.Seq, e.Account.Short(), ErrChain, e.Peer.Short())
+	case e.Type == TypeCheckpoint && e != c.history.checkpoint(e):
+		return Digest{}, fmt.Errorf("checkpoint %d of %s: %w: its roots are not those of the entries before", e.Seq, e.Account.Short(), ErrChain)
+	case e.Type == TypeEarn:
 		c.earned[e.Ref] = true
 	}
+	c.history.apply(e, head.Digest)
 	c.Head = head
 	return head.Digest, nil
 }

@@ -10,12 +10,15 @@ import (
 
 var t0 = time.UnixMilli(1_800_000_000_000)
 
-const testFloor = 10 * Credit
+const (
+	testFloor = 10 * Credit
+	testEvery = 8
+)
 
-// drafts builds a chain of one account: genesis, lock, settle, earn.
+// drafts builds a chain of one account: genesis, lock, settle, earn, checkpoint.
 func drafts(t *testing.T) (entries []Entry) {
 	t.Helper()
-	c := NewChain(word(1), addr(2), testFloor)
+	c := NewChain(word(1), addr(2), testFloor, testEvery)
 	add := func(e Entry) {
 		t.Helper()
 		if _, err := c.Apply(e); err != nil {
@@ -29,37 +32,40 @@ func drafts(t *testing.T) (entries []Entry) {
 	add(c.Head.Settle(lock, 3*Credit, 100, 2, word(8), t0))
 	theirs := Entry{Type: TypeLock, Network: word(1), Account: addr(3), Peer: addr(2), Amount: 5 * Credit}
 	add(c.Head.Earn(theirs, 5*Credit, 7, 1, word(6), 0, t0))
-	if h := c.Head; h.Net() != 2*Credit || h.Locked != 0 || h.Len != 4 || h.Free(testFloor) != 12*Credit {
+	add(c.Checkpoint(t0))
+	if h := c.Head; h.Net() != 2*Credit || h.Locked != 0 || h.Len != 5 || h.Free(testFloor) != 12*Credit {
 		t.Fatalf("head %+v", h)
 	}
 	return entries
 }
 
+// changes changes one field each.
+var changes = map[string]func(*Entry){
+	"type":     func(e *Entry) { e.Type ^= TypeCheckpoint },
+	"flags":    func(e *Entry) { e.Flags ^= 2 },
+	"network":  func(e *Entry) { e.Network[0]++ },
+	"account":  func(e *Entry) { e.Account[0]++ },
+	"epoch":    func(e *Entry) { e.Epoch++ },
+	"seq":      func(e *Entry) { e.Seq++ },
+	"prev":     func(e *Entry) { e.Prev[0]++ },
+	"peer":     func(e *Entry) { e.Peer[0]++ },
+	"ref":      func(e *Entry) { e.Ref[0]++ },
+	"amount":   func(e *Entry) { e.Amount++ },
+	"fuel":     func(e *Entry) { e.Fuel++ },
+	"units":    func(e *Entry) { e.Units++ },
+	"evidence": func(e *Entry) { e.Evidence[0]++ },
+	"granted":  func(e *Entry) { e.Granted++ },
+	"earned":   func(e *Entry) { e.Earned++ },
+	"spent":    func(e *Entry) { e.Spent++ },
+	"locked":   func(e *Entry) { e.Locked++ },
+	"mmrRoot":  func(e *Entry) { e.MMRRoot[0]++ },
+	"time":     func(e *Entry) { e.TimeMs = 0 },
+	"expiry":   func(e *Entry) { e.ExpiryMs++ },
+}
+
 // Every field of every entry is checked: changing any one of them makes the entry invalid, but
 // for those that carry free content.
 func TestEveryFieldOfAnEntryIsChecked(t *testing.T) {
-	fields := map[string]func(*Entry){
-		"type":     func(e *Entry) { e.Type = TypeCheckpoint },
-		"flags":    func(e *Entry) { e.Flags ^= 2 },
-		"network":  func(e *Entry) { e.Network[0]++ },
-		"account":  func(e *Entry) { e.Account[0]++ },
-		"epoch":    func(e *Entry) { e.Epoch++ },
-		"seq":      func(e *Entry) { e.Seq++ },
-		"prev":     func(e *Entry) { e.Prev[0]++ },
-		"peer":     func(e *Entry) { e.Peer[0]++ },
-		"ref":      func(e *Entry) { e.Ref[0]++ },
-		"amount":   func(e *Entry) { e.Amount++ },
-		"fuel":     func(e *Entry) { e.Fuel++ },
-		"units":    func(e *Entry) { e.Units++ },
-		"evidence": func(e *Entry) { e.Evidence[0]++ },
-		"granted":  func(e *Entry) { e.Granted++ },
-		"earned":   func(e *Entry) { e.Earned++ },
-		"spent":    func(e *Entry) { e.Spent++ },
-		"locked":   func(e *Entry) { e.Locked++ },
-		"mmrRoot":  func(e *Entry) { e.MMRRoot[0]++ },
-		"time":     func(e *Entry) { e.TimeMs = 0 },
-		"expiry":   func(e *Entry) { e.ExpiryMs++ },
-	}
 	free := map[Type]string{
 		TypeGenesis: "evidence time",
 		TypeLock:    "peer evidence expiry",
@@ -68,8 +74,8 @@ func TestEveryFieldOfAnEntryIsChecked(t *testing.T) {
 	}
 	entries := drafts(t)
 	for i, e := range entries {
-		for name, change := range fields {
-			c := NewChain(word(1), addr(2), testFloor)
+		for name, change := range changes {
+			c := NewChain(word(1), addr(2), testFloor, testEvery)
 			for _, before := range entries[:i] {
 				if _, err := c.Apply(before); err != nil {
 					t.Fatal(err)
@@ -91,7 +97,7 @@ func TestEveryFieldOfAnEntryIsChecked(t *testing.T) {
 
 func TestChainRefuses(t *testing.T) {
 	start := func() *Chain {
-		c := NewChain(word(1), addr(2), testFloor)
+		c := NewChain(word(1), addr(2), testFloor, testEvery)
 		if _, err := c.Apply(c.Head.Genesis(Digest{}, t0)); err != nil {
 			t.Fatal(err)
 		}
@@ -156,8 +162,30 @@ func TestChainRefuses(t *testing.T) {
 			_, err := c.Apply(c.Head.Earn(theirs, 5, 1, 1, word(7), FlagVoucher, t0))
 			return err
 		},
+		"an entry where a checkpoint is due": func(c *Chain) error {
+			for c.Head.Len < testEvery {
+				if _, err := c.Apply(c.Checkpoint(t0)); err != nil {
+					return nil
+				}
+			}
+			_, err := c.Apply(lock(c, 1))
+			return err
+		},
+		"a checkpoint of another past": func(c *Chain) error {
+			e := c.Checkpoint(t0)
+			if _, err := c.Apply(lock(c, 1)); err != nil {
+				return nil
+			}
+			e.Seq, e.Prev, e.Locked = c.Head.Len, c.Head.Digest, c.Head.Locked
+			_, err := c.Apply(e)
+			return err
+		},
+		"a checkpoint without a root": func(c *Chain) error {
+			_, err := c.Apply(c.Head.next(TypeCheckpoint, t0))
+			return err
+		},
 		"a type it cannot check": func(c *Chain) error {
-			_, err := c.Apply(c.Head.next(TypeRotate, t0))
+			_, err := c.Apply(c.Head.next(TypeGrant, t0))
 			return err
 		},
 	} {

@@ -96,13 +96,31 @@ func (t *batch) stranger(from Account) (key []byte, err error) {
 	return key, errors.Join(scan, err)
 }
 
-// frozen reports, as an error, that an account was convicted.
+// frozen reports, as an error, that an account was convicted, or one before it whose chain it continues; or
+// that its own chain goes on under another.
 func (t *batch) frozen(a Account) error {
-	v, err := t.get(accountKey(proofPrefix, a))
-	if err != nil || v == nil {
+	heir, err := t.heir(a)
+	if err != nil {
 		return err
 	}
-	return frozenError(a, v)
+	if heir != nil {
+		return fmt.Errorf("%s: %w: its chain goes on under %s", a, ErrFrozen, heir.Account)
+	}
+	for range maxAncestors {
+		v, err := t.get(accountKey(proofPrefix, a))
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			return frozenError(a, v)
+		}
+		before, err := t.get(accountKey(beforePrefix, a))
+		if err != nil || len(before) != len(a) {
+			return err
+		}
+		a = Account(before)
+	}
+	return nil
 }
 
 func frozenError(a Account, proof []byte) error {

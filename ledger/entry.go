@@ -18,8 +18,8 @@ const (
 	TypeSettle     Type = 4 // pays Amount of lock Ref to Peer and releases the rest; Evidence is the voucher
 	TypeEarn       Type = 5 // takes up Amount of lock Ref from Peer; Evidence is the settle, or the voucher with FlagVoucher
 	TypeCheckpoint Type = 6 // totals and roots
-	TypeRotate     Type = 7 // changes the key
-	TypeRecover    Type = 8 // changes the key by the recovery key
+	TypeRotate     Type = 7 // hands the chain over to Peer; with Ref, the digest of that, takes it over from Peer
+	TypeRecover    Type = 8 // takes the chain over from Peer by the recovery key, which signs
 	TypeClose      Type = 9 // ends the chain
 )
 

@@ -35,7 +35,7 @@ const commitsKey = "ledger/commits"
 
 // mark is the Mark of a head.
 func (b *Book) mark(h Head) Mark {
-	return Mark{Network: b.network, Account: b.key.account, Commits: b.commits, Epoch: h.Epoch, Seq: h.Seq, Head: h.Digest}
+	return Mark{Network: b.network, Account: h.Account, Commits: b.commits, Epoch: h.Epoch, Seq: h.Seq, Head: h.Digest}
 }
 
 // behind holds the store against the fence when the book is opened. A store that is not what it
@@ -63,7 +63,7 @@ func (b *Book) behind() (readOnly, err error) {
 		return wrong("the high-water file beside the ledger is missing, as after a restored backup")
 	case err != nil:
 		return wrong("%w", err)
-	case m.Network != b.network || m.Account != b.key.account:
+	case m.Network != b.network || !b.mine[m.Account]: // one that this account followed, if the end came before the mark
 		return wrong("the high-water file beside the ledger is that of account %s", m.Account.Short())
 	}
 	b.high = m

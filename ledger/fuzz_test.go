@@ -45,13 +45,13 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 		}
 	}
 	// The same map with its keys in another order, and with a longer integer.
-	if _, err := ParseGenesis([]byte{0xa4, 0x02, 0x61, 'g', 0x01, 0x01, 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err == nil {
+	if _, err := ParseGenesis([]byte{0xa4, 0x02, 0x61, 'g', 0x01, 0x01, 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x02}); err == nil {
 		t.Error("genesis with unordered keys was taken")
 	}
-	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x18, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err == nil {
+	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x18, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x02}); err == nil {
 		t.Error("genesis with a long integer was taken")
 	}
-	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x01}); err != nil {
+	if _, err := ParseGenesis([]byte{0xa4, 0x01, 0x01, 0x02, 0x61, 'g', 0x05, 0x00, 0x06, 0xa2, 0x01, 0x01, 0x02, 0x02}); err != nil {
 		t.Errorf("the canonical form: %v", err)
 	}
 }
@@ -117,7 +117,7 @@ func FuzzBinding(f *testing.F) {
 func FuzzGenesis(f *testing.F) {
 	raw, _ := DefaultGenesis().Encode()
 	f.Add(raw)
-	raw, _ = Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(1), 7}}, Witnesses: []Account{addr(2)}, Params: Params{9, 10}}.Encode()
+	raw, _ = Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(1), 7}}, Witnesses: []Account{addr(2)}, Params: Params{9, 16}}.Encode()
 	f.Add(raw)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if g, err := ParseGenesis(b); err == nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 	"unicode/utf8"
 
@@ -121,8 +122,8 @@ func (g Genesis) validate() error {
 		return fmt.Errorf("floor %s: %w", g.Floor, ErrOverflow)
 	case g.Params.GraceMs == 0 || g.Grace() > MaxLease || g.Params.GraceMs > maxTimeMs:
 		return fmt.Errorf("grace of %d ms: give 1 ms to %s", g.Params.GraceMs, MaxLease)
-	case g.Params.CheckpointEvery == 0 || g.Params.CheckpointEvery > 1<<20:
-		return errors.New("checkpoint interval: give 1 to 2^20 entries")
+	case g.Params.CheckpointEvery < 2 || g.Params.CheckpointEvery > MaxCheckpointEvery || bits.OnesCount64(g.Params.CheckpointEvery) != 1:
+		return fmt.Errorf("checkpoint interval: give a power of two from 2 to %d entries", MaxCheckpointEvery)
 	}
 	var total Credits
 	seen := make(map[Account]bool)

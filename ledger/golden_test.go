@@ -116,7 +116,7 @@ func TestGoldenNodeBinding(t *testing.T) {
 }
 
 func TestGoldenGenesis(t *testing.T) {
-	g := Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(0x11), 7}}, Witnesses: []Account{addr(0x22)}, Floor: 8, Params: Params{9, 10}}
+	g := Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(0x11), 7}}, Witnesses: []Account{addr(0x22)}, Floor: 8, Params: Params{9, 16}}
 	raw, err := g.Encode()
 	golden(t, raw, err, `
 		a6 # map of 6
@@ -131,7 +131,7 @@ func TestGoldenGenesis(t *testing.T) {
 		0508 # floor 8
 		06a2 # params, map of 2
 		0109 # grace 9 ms
-		020a # checkpoint every 10`)
+		0210 # checkpoint every 16`)
 	id, err := DefaultGenesis().ID()
 	if err != nil || id.String() != "3ae6a780d484153fa5c294eb403f7b32904729c8a176a4adf0f82aa1b60a93b0" {
 		t.Errorf("the public network changed to %s, %v: nodes of two versions would not meet", id, err)
@@ -145,5 +145,25 @@ func golden(t *testing.T, have []byte, err error, want string) {
 	}
 	if !bytes.Equal(have, unhexT(t, want)) {
 		t.Errorf("bytes changed; peers and stores of older versions would not read them:\n%s", hex.EncodeToString(have))
+	}
+}
+
+// The hashes that checkpoints sign: another tree or order would break every chain.
+func TestGoldenCheckpoint(t *testing.T) {
+	s := newHistory(4)
+	s.apply(Entry{Type: TypeGenesis, Evidence: word(0x11)}, word(0x22))
+	s.apply(Entry{Type: TypeLock, Peer: addr(0x33), Amount: 5}, word(0x44))
+	s.apply(Entry{Type: TypeLock, Peer: addr(0x33), Amount: 6}, word(0x43))
+	s.apply(Entry{Type: TypeEarn, Ref: word(0x55)}, word(0x66))
+	s.apply(Entry{Type: TypeCheckpoint}, word(0x77))
+	e := s.checkpoint(Entry{})
+	if got := e.MMRRoot.String() + " " + e.Evidence.String(); got != "f6f80814a84209030d6477aa707fee257a58f2872944f00b42fa9383a298d9ca "+
+		"33c941be4e8ccbcfc97c44562c55f0211829a5ed51d09542f9a1894d93da4693" {
+		t.Errorf("roots changed: %s", got)
+	}
+	if got := hex.EncodeToString(s.state()); got != "1111111111111111111111111111111111111111111111111111111111111111"+ // recovery
+		"0000000000000001"+ // locks earned
+		"39b3f2fa322d6172f0d73d905908ec6a3abfb563890a98cdf1f90ec89e57ffec" { // their peak
+		t.Errorf("state changed: %s", got)
 	}
 }

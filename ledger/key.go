@@ -58,6 +58,9 @@ func (k Key) GoString() string { return k.String() }
 
 // sign writes the signature of digest into the last SignatureSize bytes of raw.
 func (k Key) sign(digest Digest, raw []byte) error {
+	if k.private == nil {
+		return fmt.Errorf("sign as %s: its key is not here", k.account)
+	}
 	signature, err := crypto.Sign(digest[:], k.private)
 	if err != nil {
 		return fmt.Errorf("sign as %s: %w", k.account, err)

@@ -12,6 +12,9 @@ import (
 //	ledger/genesis                  the document that founds the network
 //	ledger/head                     key of the newest entry
 //	ledger/e/EPOCH u32 SEQ u64      our entries, signed
+//	ledger/m/BLOCK u64              nodes of a full block of entries, see history.apply
+//	ledger/c/BLOCK u64              history.state at its end
+//	ledger/pruned                   number of blocks pruned, u64
 //	ledger/l/LOCK/PART              the parts of a lease, see below
 //	ledger/o/LOCK                   open leases
 //	ledger/r/^N u64                 leases in the order we met them, newest first → LOCK
@@ -21,18 +24,26 @@ import (
 //	ledger/f/ACCOUNT                proof against it
 //	ledger/strangers                number of proofs against accounts without ledger/p, u32
 //	ledger/w, ledger/u, ledger/day  who worked for whom, see standing.go
+//	ledger/a/EPOCH u32              keys of the two entries that show how we got our key of that epoch
+//	ledger/h/ACCOUNT/TYPE PART      the two that show how another account's chain went on
+//	ledger/b/ACCOUNT                the account whose chain it continues
 const (
-	bookKey     = "ledger/book"
-	genesisKey  = "ledger/genesis"
-	headKey     = "ledger/head"
-	entryPrefix = "ledger/e/"
-	leasePrefix = "ledger/l/"
-	openPrefix  = "ledger/o/"
-	orderPrefix = "ledger/r/"
-	outPrefix   = "ledger/x/"
-	peerPrefix  = "ledger/p/"
-	seenPrefix  = "ledger/s/"
-	proofPrefix = "ledger/f/"
+	bookKey       = "ledger/book"
+	genesisKey    = "ledger/genesis"
+	headKey       = "ledger/head"
+	entryPrefix   = "ledger/e/"
+	nodesPrefix   = "ledger/m/"
+	statePrefix   = "ledger/c/"
+	leasePrefix   = "ledger/l/"
+	openPrefix    = "ledger/o/"
+	orderPrefix   = "ledger/r/"
+	outPrefix     = "ledger/x/"
+	peerPrefix    = "ledger/p/"
+	seenPrefix    = "ledger/s/"
+	proofPrefix   = "ledger/f/"
+	lineagePrefix = "ledger/a/"
+	heirPrefix    = "ledger/h/"
+	beforePrefix  = "ledger/b/"
 )
 
 // Parts of a lease. partClaim is followed by the claim's number, u32.
@@ -46,6 +57,10 @@ const (
 
 func entryKey(epoch uint32, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32([]byte(entryPrefix), epoch), seq)
+}
+
+func blockKey(prefix string, block uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(prefix), block)
 }
 
 func lockKey(prefix string, lock Digest) []byte { return append([]byte(prefix), lock[:]...) }
@@ -127,9 +142,18 @@ func (l *lease) voucherValue() []byte {
 	return binary.BigEndian.AppendUint32(append(make([]byte, 0, SignedVoucherSize+4), l.rawVou...), l.paid)
 }
 
+// signedBy is raw if account signed it. What a later key of a recovered account signed is not part of a receipt,
+// which could not show that it was that key's to sign.
+func signedBy(account Account, raw []byte) []byte {
+	if e, err := ParseEntry(raw); err == nil && e.Account != account {
+		return nil
+	}
+	return raw
+}
+
 // loadLease reads a lease from its folder. It trusts signatures, which were checked before it
 // was written, and refuses bytes that do not decode.
-func loadLease(store Store, account Account, id Digest) (*lease, Receipt, error) {
+func loadLease(store Store, mine map[Account]bool, id Digest) (*lease, Receipt, error) {
 	l := &lease{id: id}
 	var r Receipt
 	var bad error
@@ -155,9 +179,9 @@ func loadLease(store Store, account Account, id Digest) (*lease, Receipt, error)
 			r.Voucher = l.rawVou
 			l.voucher, bad = ParseVoucher(l.rawVou)
 		case partSettle:
-			r.Settle = v
+			r.Settle = signedBy(l.lock.Account, v)
 		case partEarn:
-			r.Earn = v
+			r.Earn = signedBy(l.lock.Peer, v)
 		}
 		return bad == nil
 	})
@@ -174,6 +198,6 @@ func loadLease(store Store, account Account, id Digest) (*lease, Receipt, error)
 			r.Claim = c.raw
 		}
 	}
-	l.ours = l.lock.Account == account
+	l.ours = mine[l.lock.Account]
 	return l, r, nil
 }

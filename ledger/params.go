@@ -19,6 +19,10 @@ const (
 	// carries at most that many, 90 KB.
 	DefaultCheckpointEvery = 256
 
+	// MaxCheckpointEvery bounds what a network may choose, so that a balance proof is bounded: its
+	// tail then has 350 KB.
+	MaxCheckpointEvery = 1024
+
 	// MaxLease bounds how far ahead a lock may expire. Credit in a lock that nobody closes is
 	// of no use to its owner; a week is the longest unit a manifest may ask for.
 	MaxLease = 8 * 24 * time.Hour

@@ -115,7 +115,7 @@ func (b *Book) claim(t *batch, lock Digest, units []Unit, used Charges) ([]byte,
 	before := l.unpaid()
 	raw := c.unsigned()
 	sc := signedClaim{c, c.Digest(), raw}
-	t.sign = append(t.sign, unsigned{sc.digest, raw})
+	t.sign = append(t.sign, unsigned{digest: sc.digest, raw: raw})
 	t.put(claimKey(lock, c.K), raw)
 	l.claims = append(l.claims, sc)
 	b.expose(l.lock.Account, 0, int64(l.unpaid())-int64(before))
@@ -231,7 +231,7 @@ func (b *Book) Earn(ctx context.Context, settle []byte) ([]byte, error) {
 		return nil, err
 	case s.Network != b.network:
 		return nil, &NetworkError{Want: b.network, Have: s.Network}
-	case s.Type != TypeSettle || s.Peer != b.key.account:
+	case s.Type != TypeSettle || !b.mine[s.Peer]:
 		return nil, fmt.Errorf("%s for %s, want a settle for this account: %w", s.Type, s.Peer.Short(), ErrConflict)
 	}
 	info, err := b.as(false, s.Ref)

@@ -102,7 +102,7 @@ func (b *Book) vouch(t *batch, lock Digest, c signedClaim, accept Credits) ([]by
 	l.rawVou = l.voucher.unsigned()
 	value := append(l.rawVou, 0, 0, 0, 0) // the payer does not count paid units
 	l.rawVou = value[:SignedVoucherSize:SignedVoucherSize]
-	t.sign = append(t.sign, unsigned{l.voucher.Digest(), l.rawVou})
+	t.sign = append(t.sign, unsigned{digest: l.voucher.Digest(), raw: l.rawVou})
 	t.put(partKey(lock, partVoucher), value)
 	if c.K != last.K {
 		if last.K != 0 {
@@ -158,7 +158,7 @@ func (b *Book) AcknowledgeEarn(ctx context.Context, earn []byte) error {
 		return err
 	case e.Network != b.network:
 		return &NetworkError{Want: b.network, Have: e.Network}
-	case e.Type != TypeEarn || e.Peer != b.key.account:
+	case e.Type != TypeEarn || !b.mine[e.Peer]:
 		return fmt.Errorf("%s for %s, want an earn from this account: %w", e.Type, e.Peer.Short(), ErrConflict)
 	}
 	info, err := b.as(true, e.Ref)

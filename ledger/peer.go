@@ -86,6 +86,11 @@ func (t *batch) observe(e Entry, d Digest, raw, at []byte) error {
 	if err != nil {
 		return err
 	}
+	if heir, err := t.heir(e.Account); err != nil {
+		return err
+	} else if heir != nil && e.Epoch < heir.Epoch && e.Seq >= heir.Seq {
+		return fmt.Errorf("%s %d of %s: %w: its chain went on under %s before that", e.Type, e.Seq, e.Account.Short(), ErrFrozen, heir.Account.Short())
+	}
 	seen, err := t.get(seenKey(e))
 	if err != nil {
 		return err

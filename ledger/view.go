@@ -57,7 +57,7 @@ func (v *View) Entries(epoch uint32, seq uint64, yield func(raw []byte) bool) er
 
 // Receipt returns what a lease left behind so far, or ErrUnknownLock.
 func (v *View) Receipt(lock Digest) (Receipt, error) {
-	_, r, err := loadLease(v.store, v.account, lock)
+	_, r, err := loadLease(v.store, nil, lock)
 	return r, err
 }
 

@@ -32,6 +32,14 @@ type batch struct {
 type unsigned struct {
 	digest Digest
 	raw    []byte
+	by     *Key // nil: the book's
+}
+
+func (u unsigned) sign(key Key) error {
+	if u.by != nil {
+		key = *u.by
+	}
+	return key.sign(u.digest, u.raw)
 }
 
 func (t *batch) write(op Op) {
@@ -65,7 +73,7 @@ func (t *batch) signAll(key Key) error {
 	workers := min(runtime.GOMAXPROCS(0), len(t.sign))
 	if workers <= 1 {
 		for _, u := range t.sign {
-			if err := key.sign(u.digest, u.raw); err != nil {
+			if err := u.sign(key); err != nil {
 				return err
 			}
 		}
@@ -76,7 +84,7 @@ func (t *batch) signAll(key Key) error {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(t.sign); i += workers {
-				if err := key.sign(t.sign[i].digest, t.sign[i].raw); err != nil {
+				if err := t.sign[i].sign(key); err != nil {
 					errs[w] = err
 				}
 			}

@@ -34,6 +34,7 @@ const (
 	CallReceipt     Call = "GET /v1/credit/receipts/{id}"
 	CallExport      Call = "GET /v1/credit/export"
 	CallHistory     Call = "GET /v1/credit/history"
+	CallProof       Call = "GET /v1/credit/proof"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"

@@ -134,7 +134,14 @@ func (c *Client) Balance(ctx context.Context) (Balance, error) {
 
 // ReceiptBytes returns the signed bytes of a receipt, as anyone can verify them.
 func (c *Client) ReceiptBytes(ctx context.Context, id string) ([]byte, error) {
-	resp, err := c.open(ctx, CallReceipt, []string{id}, nil, nil)
+	return c.bytes(ctx, CallReceipt, id)
+}
+
+// BalanceProof returns a ledger.BalanceProof of where the account stands, encoded.
+func (c *Client) BalanceProof(ctx context.Context) ([]byte, error) { return c.bytes(ctx, CallProof) }
+
+func (c *Client) bytes(ctx context.Context, call Call, args ...string) ([]byte, error) {
+	resp, err := c.open(ctx, call, args, nil, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -16,14 +16,15 @@ import (
 )
 
 func (a *app) creditCmd() *cobra.Command {
-	c := &cobra.Command{Use: "credit", Short: "Your credit: balance, history, receipts, show, verify, export, audit"}
+	c := &cobra.Command{Use: "credit", Short: "Your credit: balance, history, receipts, show, proof, verify, export, audit"}
 	c.AddCommand(
 		a.historyCmd(), a.exportCmd(), a.auditCmd(), a.passphraseCmd(),
 		&cobra.Command{Use: "balance", Short: "Show what you earned, spent and may spend", Args: cobra.NoArgs, RunE: a.with(a.balance)},
 		&cobra.Command{Use: "receipts", Short: "List receipts, newest first", Args: cobra.NoArgs, RunE: a.with(a.receipts)},
 		&cobra.Command{Use: "show ID", Short: "Write one receipt's signed bytes to stdout", Args: cobra.ExactArgs(1), RunE: a.with(a.creditShow)},
+		a.proofCmd(),
 		&cobra.Command{
-			Use: "verify [FILE|ID]...", Short: "Check receipts from their bytes alone; without arguments all of this node's",
+			Use: "verify [FILE|ID]...", Short: "Check receipts and balance proofs from their bytes alone; without arguments all receipts of this node",
 			RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args) },
 		},
 	)
@@ -117,7 +118,7 @@ func (a *app) verify(ctx context.Context, args []string) error {
 			if p := (*node.Problem)(nil); errors.As(err, &p) {
 				return err
 			}
-			return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a receipt file, or the ID of a receipt of this node"}
+			return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a file with a receipt or a balance proof, or the ID of a receipt of this node"}
 		}
 		check(arg, b)
 	}
@@ -129,6 +130,9 @@ func (a *app) verify(ctx context.Context, args []string) error {
 }
 
 func (a *app) verdict(name string, b []byte) error {
+	if ledger.IsBalanceProof(b) {
+		return a.proofVerdict(name, b)
+	}
 	r, err := ledger.ParseReceipt(b)
 	var s ledger.Summary
 	if err == nil {

@@ -254,3 +254,40 @@ func TestDamagedLogIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+// A key change moves the mark to the new account; a node that stopped before its mark was saved opens all the same.
+func TestKeyChangeMovesTheMark(t *testing.T) {
+	dir, key, next, recovery := t.TempDir(), newKey(t), newKey(t), newKey(t)
+	n := open(t, dir, key)
+	n.close()
+	s := ok(badgerstore.Open(filepath.Join(dir, "ledger")))(t)
+	old := ok(os.ReadFile(filepath.Join(dir, "highwater")))(t)
+	f := ok(fence.Open(filepath.Join(dir, "highwater")))(t)
+	b := ok(ledger.RotateBook(t.Context(), s, f, key, next, network, ledger.RecoveryCommitment(recovery.Account())))(t)
+	b.Close()
+	if m := ok(f.Load())(t); m.Account != next.Account() || m.Epoch != 1 {
+		t.Errorf("mark %+v after the rotation", m)
+	}
+	b = ok(ledger.RecoverBook(t.Context(), s, f, recovery, network, ledger.Digest{}))(t)
+	b.Close()
+	if m := ok(f.Load())(t); m.Account != recovery.Account() || m.Epoch != 2 {
+		t.Errorf("mark %+v after the recovery", m)
+	}
+	if err := errors.Join(f.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir, recovery)
+	n.sign(t, 2)
+	n.close()
+	h, err := os.OpenFile(filepath.Join(dir, "highwater"), os.O_WRONLY, 0) // in place: the file may not move
+	if err == nil {
+		_, err = h.WriteAt(old, 0)
+		err = errors.Join(err, h.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir, recovery)
+	n.sign(t, 1)
+	n.close()
+}

@@ -295,6 +295,15 @@ func (d *Daemon) History(_ context.Context, days int) (node.History, error) {
 	return node.NewHistory(d.book.View(), days, time.Now())
 }
 
+// BalanceProof implements localapi.Backend.
+func (d *Daemon) BalanceProof(ctx context.Context) ([]byte, error) {
+	p, err := d.book.BalanceProof(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Encode()
+}
+
 // Invite implements localapi.Backend.
 func (d *Daemon) Invite(context.Context) (string, error) {
 	g, err := d.genesis.Encode()

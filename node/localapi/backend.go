@@ -55,6 +55,7 @@ type Backend interface {
 	Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error
 	// History is of the last days, from 1 to node.MaxDays.
 	History(ctx context.Context, days int) (node.History, error)
+	BalanceProof(ctx context.Context) ([]byte, error) // a ledger.BalanceProof, encoded
 
 	Invite(ctx context.Context) (string, error)
 	// Join dials the peers of an invite to the network the node is on, now and from now on.

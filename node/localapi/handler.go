@@ -67,6 +67,7 @@ func Handler(b Backend) http.Handler {
 	stream(node.CallReceipts, h.receipts)
 	stream(node.CallReceipt, h.receiptBytes)
 	stream(node.CallExport, h.export)
+	stream(node.CallProof, h.balanceProof)
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("no call %s %.100q", r.Method, r.URL.Path), Hint: "use the p3 that started this node"})
@@ -169,6 +170,15 @@ func (h handler) getBlob(w http.ResponseWriter, r *http.Request) error {
 
 func (h handler) receiptBytes(w http.ResponseWriter, r *http.Request) error {
 	b, err := h.b.ReceiptBytes(r.Context(), r.PathValue("id"))
+	return octets(w, b, err)
+}
+
+func (h handler) balanceProof(w http.ResponseWriter, r *http.Request) error {
+	b, err := h.b.BalanceProof(r.Context())
+	return octets(w, b, err)
+}
+
+func octets(w http.ResponseWriter, b []byte, err error) error {
 	if err != nil {
 		return err
 	}

@@ -109,6 +109,8 @@ func TestConformance(t *testing.T) {
 			history, err := b.History(ctx, 5)
 			want.History.Days = want.History.Days[len(want.History.Days)-5:]
 			same(t, "history", history, want.History, err)
+			proof, err := b.BalanceProof(ctx)
+			same(t, "proof", proof, want.Status.Account[:], err)
 			invite, err := b.Invite(ctx)
 			same(t, "invite", invite, "p3:example", err)
 			if err := b.Join(ctx, invite); err != nil {

@@ -31,6 +31,7 @@ type State struct {
 	Files    map[ledger.Digest][]byte // of receipts, by ID; one without is its ID alone
 	Rows     []ledger.Row             // of the exported ledger
 	History  node.History
+	Proof    []byte // of the balance
 	Events   []node.Event
 	Blobs    map[ledger.Digest][]byte
 	Why      node.HostWhy
@@ -428,6 +429,16 @@ func (n *Node) History(_ context.Context, days int) (h node.History, err error) 
 	n.look(func(s *State) { h = s.History })
 	h.Days = h.Days[max(len(h.Days)-days, 0):]
 	return h, nil
+}
+
+// BalanceProof returns the proof's file, or the account alone where there is none.
+func (n *Node) BalanceProof(context.Context) (b []byte, err error) {
+	n.look(func(s *State) {
+		if b = s.Proof; b == nil {
+			b = s.Status.Account[:]
+		}
+	})
+	return b, nil
 }
 
 // Invite returns an invitation to nowhere.
