@@ -47,6 +47,9 @@ func TestAttack07DoubleSpendFork(t *testing.T) {
 		within    = 5 * time.Second // of simulated time, from the first LOCK to the last provider
 		unit      = time.Second     // about what one takes
 	)
+	if testing.Short() {
+		t.Skip("22 nodes take some 15 s of processor time")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		n := New(t, *seed, Link{Latency: 50 * time.Millisecond})
 		for i := range providers {
@@ -57,7 +60,7 @@ func TestAttack07DoubleSpendFork(t *testing.T) {
 			eves = append(eves, &scenario{n: n, owner: n.Add(fmt.Sprintf("eve%d", i), Options{As: "eve"})})
 		}
 		forker := eves[0].owner.key.Account()
-		time.Sleep(10 * time.Second) // offers have spread
+		time.Sleep(3 * time.Second) // offers have spread
 		for _, eve := range eves {
 			if err := eve.submit([]string{"../../exec/wasm/testdata/tasks.wasm", "cat", "units=2000", "verify=1"}); err != nil {
 				t.Fatal(err)
