@@ -45,7 +45,9 @@ type Book struct {
 
 	fence   Fence  // may be nil; used by the writer only
 	commits uint64 // in the store; likewise
-	high    Mark   // what the fence held when the book was opened
+	high    Mark   // the furthest that the account is known to have signed
+
+	behindFence bool // the store is behind high, or a copy: broken says so, and Recover may help
 }
 
 // exposed sums the open leases of one payer in which we are the payee.
@@ -94,6 +96,7 @@ func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Ge
 		if b.broken, err = b.behind(); err != nil {
 			return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
 		}
+		b.behindFence = b.broken != nil
 	}
 	go b.write()
 	if b.head.Len == 0 {

@@ -87,16 +87,25 @@ func (b *Book) behind() (readOnly, err error) {
 // way since then: so the two syncs cost little more than one. What the batch holds may leave the
 // node only when its own mark is saved.
 func (b *Book) commit(t *batch, do func() error) error {
-	if b.fence == nil {
-		return do()
+	if b.fence == nil || b.behindFence && !t.heals {
+		return do() // while the store is behind, its fence stays where it is
 	}
-	t.put([]byte(commitsKey), binary.BigEndian.AppendUint64(nil, b.commits+1))
+	next := b.commits + 1
+	if t.heals {
+		next++
+	}
+	t.put([]byte(commitsKey), binary.BigEndian.AppendUint64(nil, next))
 	synced := make(chan error, 1)
 	go func() { synced <- b.fence.Sync() }()
 	err := do()
 	if err = errors.Join(err, <-synced); err != nil {
 		return err
 	}
-	b.commits++
-	return b.fence.Save(b.mark(b.head))
+	for b.commits < next { // healed, twice: nothing is left of a mark that was another's
+		b.commits++
+		if err := b.fence.Save(b.mark(b.head)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -41,7 +41,7 @@ func (b *Book) CheckOwn(ctx context.Context, entry []byte) error {
 	case e.Account != b.key.account:
 		return fmt.Errorf("entry of %s, not ours: %w", e.Account.Short(), ErrConflict)
 	}
-	_, err = submit(ctx, b, func(t *batch) (struct{}, error) {
+	_, err = submitForced(ctx, b, func(t *batch) (struct{}, error) {
 		ours, err := t.get(entryKey(e.Epoch, e.Seq))
 		switch {
 		case err != nil:
@@ -55,7 +55,10 @@ func (b *Book) CheckOwn(ctx context.Context, entry []byte) error {
 		default:
 			err = fmt.Errorf("%w: a peer holds another entry %d (%s) of this account: a second copy of it is at work; end one of them for good", ErrReadOnly, e.Seq, d.Short())
 		}
-		b.broken = err
+		b.broken, b.behindFence = err, ours == nil
+		if ours == nil && (b.high.Head.IsZero() || e.Epoch > b.high.Epoch || e.Epoch == b.high.Epoch && e.Seq > b.high.Seq) {
+			b.high.Epoch, b.high.Seq, b.high.Head = e.Epoch, e.Seq, d
+		}
 		return struct{}{}, err
 	})
 	return err

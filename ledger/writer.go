@@ -26,6 +26,7 @@ type batch struct {
 	after []func() // run once the commit is durable
 
 	convicted []Proof // accounts frozen by this batch
+	heals     bool    // the store is what its fence says from here on
 }
 
 // An unsigned record waits for its signature; ops already refer to raw.
@@ -97,17 +98,27 @@ func (t *batch) signAll(key Key) error {
 // A request is one call waiting for the writer. do runs on the writer's goroutine: it returns an
 // error before it changes anything, or else all it changed is to be kept.
 type request struct {
-	do   func(*batch)
-	fail error // of the commit
-	done chan struct{}
+	do    func(*batch)
+	fail  error // of the commit
+	force bool  // also in a book that is behind its fence; see Recover
+	done  chan struct{}
 }
 
 // submit runs do on the writer and returns its result once what it wrote is durable. When
 // ctx ends first the change may still happen; all of the book's calls can be repeated.
 func submit[T any](ctx context.Context, b *Book, do func(*batch) (T, error)) (T, error) {
+	return submitAs(ctx, b, false, do)
+}
+
+// submitForced is submit for a book that is behind its fence.
+func submitForced[T any](ctx context.Context, b *Book, do func(*batch) (T, error)) (T, error) {
+	return submitAs(ctx, b, true, do)
+}
+
+func submitAs[T any](ctx context.Context, b *Book, force bool, do func(*batch) (T, error)) (T, error) {
 	var out, none T
 	var err error
-	r := &request{do: func(t *batch) { out, err = do(t) }, done: make(chan struct{})}
+	r := &request{do: func(t *batch) { out, err = do(t) }, done: make(chan struct{}), force: force}
 	select {
 	case b.requests <- r:
 	case <-b.quit:
@@ -169,12 +180,13 @@ func (b *Book) write() {
 // apply commits the first requests of a group and returns how many. After a failed commit nobody knows what the disk holds, and signing on
 // could fork the chain; so the book signs no more until it is opened again and reads the truth.
 func (b *Book) apply(group []*request) (n int, err error) {
-	if err := b.ReadOnly(); err != nil {
-		return len(group), err
+	_, _, behind := b.Lost()
+	if err := b.ReadOnly(); err != nil && !(behind && group[0].force) {
+		return 1, err
 	}
 	t := &batch{store: b.store, at: make(map[string]int)}
 	b.mu.Lock()
-	for n < len(group) && t.bytes < maxCommit && b.broken == nil {
+	for n < len(group) && t.bytes < maxCommit && (n == 0 || b.broken == nil) {
 		group[n].do(t)
 		n++
 	}
@@ -188,6 +200,7 @@ func (b *Book) apply(group []*request) (n int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {
+		b.behindFence = false // nobody knows what the disk holds
 		b.broken = fmt.Errorf("%w: %w: free disk space or repair the disk, then restart p3", ErrReadOnly, err)
 		return n, b.broken
 	}

@@ -35,6 +35,7 @@ const (
 	CallExport      Call = "GET /v1/credit/export"
 	CallHistory     Call = "GET /v1/credit/history"
 	CallProof       Call = "GET /v1/credit/proof"
+	CallRecover     Call = "POST /v1/credit/recover"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"
@@ -125,4 +126,16 @@ func (c Call) path(args ...string) string {
 		b.WriteString(url.PathEscape(args[0]))
 		args = args[1:]
 	}
+}
+
+// A Recovery is what came of asking peers for what the ledger on this disk has lost.
+type Recovery struct {
+	Asked   int    `json:"asked"`   // connected peers that show an account
+	Answers int    `json:"answers"` // of these
+	Entries int    `json:"entries"` // put back
+	Leases  int    `json:"leases"`  // of which something was put back
+	Missing uint64 `json:"missing"` // entries that were signed and that nobody brought
+	From    uint64 `json:"from"`    // the first of these
+	Signs   bool   `json:"signs"`   // the account signs again, or never stopped
+	Why     string `json:"why"`     // when it does not
 }

@@ -186,6 +186,16 @@ func (c *Client) SetPolicy(ctx context.Context, p PolicyChange) (HostWhy, error)
 	return fetch[HostWhy](c, ctx, CallPolicy, nil, bytes.NewReader(b))
 }
 
+// Recover asks the peers for what the ledger has lost. sure says that no other copy of this account is at work,
+// and that whoever could know of more is connected.
+func (c *Client) Recover(ctx context.Context, sure bool) (Recovery, error) {
+	var q url.Values
+	if sure {
+		q = num("sure", 1)
+	}
+	return fetchQuery[Recovery](c, ctx, CallRecover, nil, q, nil)
+}
+
 // Shutdown asks the node to stop in order. It has not stopped yet when Shutdown returns.
 func (c *Client) Shutdown(ctx context.Context) error {
 	_, err := fetch[struct{}](c, ctx, CallShutdown, nil, nil)

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	boptions "github.com/dgraph-io/badger/v4/options"
 	"github.com/gofrs/flock"
 
 	"github.com/personal-power-plant/p3/ledger"
@@ -118,6 +119,7 @@ func options(dir string) badger.Options {
 		WithSyncWrites(true).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
+		WithChecksumVerificationMode(boptions.OnBlockRead). // or a flipped bit is handed out as if it had been written
 		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
 		WithValueLogFileSize(32 << 20).

@@ -291,3 +291,54 @@ func TestKeyChangeMovesTheMark(t *testing.T) {
 	n.sign(t, 1)
 	n.close()
 }
+
+// What was written to a table is not handed out with a bit flipped: opening the ledger says so, or reading it does.
+func TestDamagedTableIsNoticed(t *testing.T) {
+	for _, at := range []float64{0.1, 0.5, 0.9, 0.99} {
+		dir, key := t.TempDir(), newKey(t)
+		f := open(t, dir, key)
+		f.sign(t, 40)
+		f.close()
+		tables := ok(filepath.Glob(filepath.Join(dir, "ledger", "*.sst")))(t)
+		if len(tables) == 0 {
+			t.Fatal("no table")
+		}
+		b := ok(os.ReadFile(tables[0]))(t)
+		b[int(at*float64(len(b)))] ^= 4
+		write(t, tables[0], b)
+		if err := readAll(t, dir, key); err == nil {
+			t.Errorf("a bit at %.0f %% is flipped, and nobody notices", 100*at)
+		} else {
+			t.Logf("%.0f %%: %v", 100*at, err)
+		}
+	}
+}
+
+// readAll opens a node's ledger and reads every entry.
+func readAll(t testing.TB, dir string, key ledger.Key) (err error) {
+	s, err := badgerstore.Open(filepath.Join(dir, "ledger"))
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	mark := ok(fence.Open(filepath.Join(dir, "highwater")))(t)
+	defer mark.Close()
+	b, err := ledger.OpenFenced(t.Context(), s, mark, key, network)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := b.ReadOnly(); err != nil {
+		return err
+	}
+	n := 0
+	scan := b.Entries(0, 0, func(raw []byte) bool {
+		n++
+		_, _, err = ledger.VerifyEntry(raw)
+		return err == nil
+	})
+	if n != 41 {
+		return errors.Join(scan, err, errors.New("entries are missing"))
+	}
+	return errors.Join(scan, err)
+}

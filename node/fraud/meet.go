@@ -18,11 +18,13 @@ import (
 const Protocol = "/p3/fraud/1.0.0"
 
 const (
-	maxFrame  = 64 << 10
-	maxHave   = 2048 // accounts named in a question
-	maxProofs = 64   // in an answer
-	maxRounds = 16   // questions to one peer
-	maxServed = 32   // peers answered at a time
+	maxFrame  = 512 << 10 // a page of receipts and all open leases fit
+	maxHave   = 2048      // accounts named in a question
+	maxProofs = 64        // in an answer
+	maxRounds = 16        // questions to one peer
+	maxServed = 32        // peers answered at a time
+	maxHeld   = 32        // receipts in an answer, besides those of open leases
+	maxPages  = 1024      // of receipts from one peer
 
 	meetTimeout = 10 * time.Second
 )
@@ -31,6 +33,12 @@ const (
 // maxHave, at random if there are more.
 type question struct {
 	Have []byte `cbor:"1,keyasint,omitempty"`
+	Lost *place `cbor:"2,keyasint,omitempty"` // the asker has lost its entries from here on: receipts, please
+}
+
+type place struct {
+	Epoch uint32 `cbor:"1,keyasint"`
+	Seq   uint64 `cbor:"2,keyasint"`
 }
 
 // An answer brings proofs that the asker lacks, at most maxProofs, and the newest entry of the
@@ -38,6 +46,9 @@ type question struct {
 type answer struct {
 	Proofs [][]byte `cbor:"1,keyasint,omitempty"`
 	Yours  []byte   `cbor:"2,keyasint,omitempty"`
+
+	Receipts [][]byte `cbor:"3,keyasint,omitempty"` // of leases with the asker's account
+	Next     uint64   `cbor:"4,keyasint,omitempty"` // where to go on; 0 = that was all
 }
 
 // Met asks a peer that has said hello what it knows. It takes as long as the peer does, within bounds.
@@ -53,35 +64,68 @@ func (s *Spreader) Met(ctx context.Context, p peer.ID) {
 	}
 }
 
-// question asks once and returns how many proofs were news.
-func (s *Spreader) question(ctx context.Context, p peer.ID) (news int, err error) {
+// Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on.
+func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64) (out []ledger.Receipt, err error) {
+	for range maxPages {
+		a, err := s.say(ctx, p, question{Lost: &place{epoch, seq}})
+		if err != nil {
+			return nil, err
+		}
+		if len(a.Receipts) > maxHeld+ledger.MaxOpenLocks {
+			return nil, fmt.Errorf("%d receipts at once: %w", len(a.Receipts), ledger.ErrMalformed)
+		}
+		for _, raw := range a.Receipts {
+			r, err := ledger.ParseReceipt(raw)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, r)
+		}
+		if a.Next <= seq {
+			return out, nil
+		}
+		seq = a.Next
+	}
+	return out, nil
+}
+
+// say asks one question.
+func (s *Spreader) say(ctx context.Context, p peer.ID, q question) (a answer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
 	defer cancel()
 	st, err := s.cfg.Net.Open(ctx, p, Protocol, maxFrame)
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	defer st.Reset()
-	var q question
-	for _, a := range s.accounts(maxHave) {
-		q.Have = append(q.Have, a[:]...)
-	}
 	b, err := canon.Marshal(q)
 	if err == nil {
 		err = st.WriteFrame(b)
 	}
 	if err != nil {
-		return 0, err
+		return a, err
 	}
 	st.SetIdle(meetTimeout)
 	if b, err = st.ReadFrame(); err != nil {
-		return 0, err
+		return a, err
 	}
-	var a answer
 	if err := canon.Unmarshal(b, &a); err != nil {
+		return a, err
+	}
+	st.Close() // the other side may have closed all of it
+	return a, nil
+}
+
+// question asks for proofs once and returns how many were news.
+func (s *Spreader) question(ctx context.Context, p peer.ID) (news int, err error) {
+	var q question
+	for _, a := range s.accounts(maxHave) {
+		q.Have = append(q.Have, a[:]...)
+	}
+	a, err := s.say(ctx, p, q)
+	if err != nil {
 		return 0, err
 	}
-	st.Close()
 	if len(a.Proofs) > maxProofs {
 		return 0, fmt.Errorf("%d proofs at once: %w", len(a.Proofs), ledger.ErrMalformed)
 	}
@@ -124,10 +168,23 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 	for rest := q.Have; len(rest) > 0; rest = rest[len(ledger.Account{}):] {
 		have[ledger.Account(rest)] = true
 	}
-	a := answer{Proofs: s.some(maxProofs, have)}
+	var a answer
+	if q.Lost == nil {
+		a.Proofs = s.some(maxProofs, have)
+	}
 	if theirs, ok := s.cfg.Account(p); ok && theirs != s.book.Account() {
 		if a.Yours, err = s.book.Newest(theirs); err != nil {
 			s.log.Warn("newest entry", "account", theirs, "err", err)
+		}
+		if q.Lost != nil {
+			held, next, err := s.book.Held(theirs, q.Lost.Epoch, q.Lost.Seq, maxHeld)
+			if err != nil {
+				s.log.Warn("receipts", "account", theirs, "err", err)
+			}
+			for _, r := range held {
+				a.Receipts = append(a.Receipts, r.Encode())
+			}
+			a.Next = next
 		}
 	}
 	if b, err = canon.Marshal(a); err != nil || st.WriteFrame(b) != nil {

@@ -130,6 +130,9 @@ func (s *Settler) orphaned(lock ledger.Digest) bool {
 // sweep settles locks of ours that no lease uses, closes what is past expiry and grace,
 // and sends what is unacknowledged.
 func (s *Settler) sweep(ctx context.Context, now time.Time) error {
+	if s.env.Book.ReadOnly() != nil {
+		return nil // said where it began
+	}
 	var errs []error
 	for _, l := range s.env.Book.OpenLocks() {
 		if l.Ours && s.orphaned(l.ID) {

@@ -64,6 +64,8 @@ type Backend interface {
 	HostWhy(ctx context.Context) (node.HostWhy, error)
 	// SetPolicy changes the host policy as a whole or not at all.
 	SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error)
+	// Recover asks peers for what the ledger has lost and puts it back.
+	Recover(ctx context.Context, sure bool) (node.Recovery, error)
 	// Shutdown begins to stop the node and returns at once, so that the reply still gets out.
 	Shutdown(ctx context.Context) error
 }

@@ -51,6 +51,9 @@ func Handler(b Backend) http.Handler {
 	value(node.CallJobWhy, func(r *http.Request) (any, error) { return b.JobWhy(r.Context(), r.PathValue("id")) })
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)
+	value(node.CallRecover, func(r *http.Request) (any, error) {
+		return b.Recover(r.Context(), r.URL.Query().Get("sure") == "1")
+	})
 	value(node.CallInvite, func(r *http.Request) (any, error) {
 		s, err := b.Invite(r.Context())
 		return node.Invitation{Invite: s}, err

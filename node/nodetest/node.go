@@ -504,6 +504,11 @@ func (n *Node) SetPolicy(_ context.Context, c node.PolicyChange) (w node.HostWhy
 	return w, err
 }
 
+// Recover finds that nothing is lost.
+func (n *Node) Recover(context.Context, bool) (node.Recovery, error) {
+	return node.Recovery{Signs: true}, nil
+}
+
 // Shutdown sets Stopped.
 func (n *Node) Shutdown(context.Context) error {
 	n.Change(func(s *State) { s.Stopped = true })

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -28,6 +29,7 @@ type Options struct {
 	Slots  int    // 0 = 1
 	Speed  uint64 // fuel per second; 0 = 1,000,000
 	Lies   bool   // every result it shows is wrong
+	As     string // the name of a node whose account key this one has too: with a disk of its own, it forks that account
 }
 
 // A Node is one machine: a daemon while it runs, and what is left of it on its disk while it does not.
@@ -65,7 +67,7 @@ func (n *Net) Add(name string, opt Options) *Node {
 
 // identify gives the node the keys that follow from the seed.
 func (x *Node) identify() (err error) {
-	account, secret := x.n.secret(x.Name, "account"), x.n.secret(x.Name, "node")
+	account, secret := x.n.secret(cmp.Or(x.opt.As, x.Name), "account"), x.n.secret(x.Name, "node")
 	if x.key, err = ledger.ParseKey(account); err != nil {
 		return err
 	}

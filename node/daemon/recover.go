@@ -1,0 +1,78 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+)
+
+// Recover implements localapi.Backend.
+func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) {
+	var out node.Recovery
+	epoch, from, lost := d.book.Lost()
+	var all []ledger.Receipt
+	var away []string
+	if lost {
+		who, heard := []peer.ID(nil), map[ledger.Account]bool{}
+		accounts := map[peer.ID]ledger.Account{}
+		for _, p := range d.p2p.Peers() {
+			if !p.Account.IsZero() && p.Account != d.book.Account() {
+				who = append(who, p.ID)
+				accounts[p.ID] = p.Account
+			}
+		}
+		type answer struct {
+			from peer.ID
+			held []ledger.Receipt
+			err  error
+		}
+		answers := make(chan answer, len(who))
+		for _, p := range who {
+			go func() {
+				held, err := d.fraud.Held(ctx, p, epoch, from)
+				answers <- answer{p, held, err}
+			}()
+		}
+		out.Asked = len(who)
+		for range who { // each ends with its own deadlines
+			a := <-answers
+			if a.err != nil {
+				d.log.Info("recover", "err", a.err)
+				continue
+			}
+			out.Answers++
+			heard[accounts[a.from]] = true
+			all = append(all, a.held...)
+		}
+		for _, l := range d.book.OpenLocks() {
+			// Its payee may hold a voucher that this disk has forgotten; to settle below it would convict us.
+			if l.Ours && !heard[l.Payee] {
+				sure = false
+				away = append(away, l.Payee.Short())
+			}
+		}
+	}
+	r, err := d.book.Recover(ctx, all, sure)
+	if err != nil {
+		return out, err
+	}
+	out.Entries, out.Leases, out.Missing, out.From, out.Signs = r.Entries, r.Leases, r.Missing, r.From, r.Signs
+	if err := d.book.ReadOnly(); err != nil {
+		out.Why = err.Error()
+		if len(away) > 0 {
+			slices.Sort(away)
+			out.Why += fmt.Sprintf(" (first be connected to the payees of open locks, who may hold vouchers: %s)", strings.Join(slices.Compact(away), ", "))
+		}
+	} else if lost {
+		d.emit("ok", "credit", "the ledger is complete again, as far as can be known, and signs")
+		d.settler.Kick("")
+	}
+	d.diary.touch()
+	return out, nil
+}
