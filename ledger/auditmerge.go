@@ -54,7 +54,7 @@ func (m *merged) follow(c *Chain, account Account) (int, bool) {
 			m.audit.note(p)
 			return n, false
 		}
-		if _, p.Err = c.Apply(k.Entry); p.Err != nil {
+		if p.Err = c.ApplyKnown(k.Entry, k.digest); p.Err != nil {
 			m.audit.note(p)
 			return n, false
 		}

@@ -268,11 +268,11 @@ func (p BalanceProof) verify() (Position, error) {
 		return Position{}, err
 	}
 	for _, raw := range p.tail {
-		e, _, err := VerifyEntry(raw)
+		e, d, err := VerifyEntry(raw)
 		if err != nil {
 			return Position{}, err
 		}
-		if _, err := c.Apply(e); err != nil {
+		if err := c.ApplyKnown(e, d); err != nil {
 			return Position{}, err
 		}
 	}
