@@ -342,3 +342,16 @@ func readAll(t testing.TB, dir string, key ledger.Key) (err error) {
 	}
 	return errors.Join(scan, err)
 }
+
+// BenchmarkSave is what the fence adds to each group of commits, with its share of syncs, which run beside the store's own.
+func BenchmarkSave(b *testing.B) {
+	f := ok(fence.Open(filepath.Join(b.TempDir(), "highwater")))(b)
+	defer f.Close()
+	m := ledger.Mark{Head: ledger.Digest{1}}
+	for b.Loop() {
+		m.Commits++
+		if err := errors.Join(f.Sync(), f.Save(m)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
