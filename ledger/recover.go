@@ -176,6 +176,7 @@ func (b *Book) putBack(t *batch, e Entry, raw []byte, r Receipt) (Digest, error)
 	t.put(at, raw)
 	t.put([]byte(headKey), at)
 	b.head = head
+	t.remember(b.history, e, head.Digest)
 	switch e.Type {
 	case TypeLock:
 		b.admit(t, l, raw)
