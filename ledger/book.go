@@ -41,6 +41,8 @@ type Book struct {
 	exposed map[Account]exposed
 	broken  error
 
+	restored time.Time // guarded by mu; see ConfirmRestored
+
 	onConvict func(Proof)
 
 	fence   Fence  // may be nil; used by the writer only
@@ -169,7 +171,7 @@ func (b *Book) load() error {
 	if err := errors.Join(b.loadHistory(), b.loadLineage()); err != nil {
 		return err
 	}
-	return b.loadLeases()
+	return errors.Join(b.loadLeases(), b.loadRestored())
 }
 
 func (b *Book) loadLeases() error {
@@ -235,7 +237,7 @@ func (b *Book) Bind(peerID []byte, seq uint64, expiry time.Time) ([]byte, error)
 func (b *Book) ReadOnly() error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.broken
+	return b.readOnly()
 }
 
 // Head is where the account's chain stands.

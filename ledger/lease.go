@@ -10,6 +10,7 @@ import (
 //
 //	ledger/book                     format 1 u8 · network · account
 //	ledger/genesis                  the document that founds the network
+//	ledger/restored                 Unix ms u64: restored from a backup of that time, see restored.go
 //	ledger/head                     key of the newest entry
 //	ledger/e/EPOCH u32 SEQ u64      our entries, signed
 //	ledger/m/BLOCK u64              nodes of a full block of entries, see history.apply
@@ -30,6 +31,7 @@ import (
 const (
 	bookKey       = "ledger/book"
 	genesisKey    = "ledger/genesis"
+	restoredKey   = "ledger/restored"
 	headKey       = "ledger/head"
 	entryPrefix   = "ledger/e/"
 	nodesPrefix   = "ledger/m/"

@@ -36,6 +36,7 @@ const (
 	CallHistory     Call = "GET /v1/credit/history"
 	CallProof       Call = "GET /v1/credit/proof"
 	CallRecover     Call = "POST /v1/credit/recover"
+	CallBackup      Call = "POST /v1/credit/backup"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
 	CallHost        Call = "POST /v1/host"
@@ -67,6 +68,12 @@ type HostChange struct {
 	Donate  *bool  `json:"donate,omitempty"`
 	PauseMs *int64 `json:"pause_ms,omitempty"` // from now; 0 ends a pause, and finishing
 	Finish  *bool  `json:"finish,omitempty"`   // let running units end and take nothing new
+}
+
+// A BackupRequest asks for an encrypted backup of the account.
+type BackupRequest struct {
+	Passphrase string `json:"passphrase"`      // that will open it
+	Light      bool   `json:"light,omitempty"` // cheaper to open, and to guess
 }
 
 // A PolicyChange changes the host policy: first to a preset, then key by key. It applies at once and

@@ -154,6 +154,17 @@ func (c *Client) History(ctx context.Context, days int) (History, error) {
 	return fetchQuery[History](c, ctx, CallHistory, nil, num("days", uint64(max(days, 0))), nil)
 }
 
+// Backup opens an encrypted backup of the account, as it is at this moment. The caller closes it. A backup that was
+// cut off ends with an error.
+func (c *Client) Backup(ctx context.Context, r BackupRequest) (io.ReadCloser, error) {
+	b, _ := json.Marshal(r) // a string and a bool cannot fail
+	resp, err := c.open(ctx, CallBackup, nil, nil, bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
 // Invite returns a one-line invitation to this network.
 func (c *Client) Invite(ctx context.Context) (string, error) {
 	r, err := fetch[Invitation](c, ctx, CallInvite, nil, nil)

@@ -18,7 +18,7 @@ const module = "github.com/personal-power-plant/p3/"
 var layers = []string{"ledger", "exec", "market", "node", "tui", "cmd"}
 
 // adapters each bind one outside technology; only assemblers know which.
-var adapters = []string{"ledger/badgerstore", "ledger/fence", "ledger/keyfile", "exec/wasm", "exec/wasm/meter", "exec/blob", "market/dht", "node/fraud", "node/p2p", "node/localapi", "node/idle"}
+var adapters = []string{"ledger/backup", "ledger/badgerstore", "ledger/fence", "ledger/keyfile", "exec/wasm", "exec/wasm/meter", "exec/blob", "market/dht", "node/fraud", "node/p2p", "node/localapi", "node/idle"}
 
 var assemblers = []string{"exec/emu", "exec/examples/examplestest", "node/daemon", "node/sim", "cmd/p3"}
 

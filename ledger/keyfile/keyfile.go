@@ -147,3 +147,18 @@ func check(file []byte) (ledger.Account, error) {
 	}
 	return a, nil
 }
+
+// Account is whose key a file holds; of an encrypted one, whose it says it is.
+func Account(file []byte) (ledger.Account, error) {
+	if len(file) > MaxSize {
+		return ledger.Account{}, fmt.Errorf("%d bytes: %w", len(file), ErrDamaged)
+	}
+	if Encrypted(file) {
+		return check(file)
+	}
+	key, err := Open(file, nil)
+	if err != nil {
+		return ledger.Account{}, err
+	}
+	return key.Account(), nil
+}

@@ -167,6 +167,9 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 			return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the bytes of %q (%s) are not here", f.Name, f.Hash.Short()), Hint: "upload them first"}
 		}
 	}
+	if err := r.env.Book.ReadOnly(); err != nil { // a job that cannot be paid would wait for ever
+		return node.Job{}, &node.Problem{Code: node.CodeInternal, Message: err.Error(), Hint: "`p3 status` tells about the ledger"}
+	}
 	switch b := r.env.Book.Balance(); {
 	case m.Budget > b.Free+b.Locked: // what is locked may come back
 		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("not enough credit: the job may cost %s, %s can be spent", m.Budget, b.Free+b.Locked),

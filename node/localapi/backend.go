@@ -57,6 +57,9 @@ type Backend interface {
 	History(ctx context.Context, days int) (node.History, error)
 	BalanceProof(ctx context.Context) ([]byte, error) // a ledger.BalanceProof, encoded
 
+	// Backup returns the bytes of an encrypted backup; an error while it is read means that it is not whole.
+	Backup(ctx context.Context, r node.BackupRequest) (io.ReadCloser, error)
+
 	Invite(ctx context.Context) (string, error)
 	// Join dials the peers of an invite to the network the node is on, now and from now on.
 	Join(ctx context.Context, invite string) error

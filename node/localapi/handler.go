@@ -71,6 +71,7 @@ func Handler(b Backend) http.Handler {
 	stream(node.CallReceipt, h.receiptBytes)
 	stream(node.CallExport, h.export)
 	stream(node.CallProof, h.balanceProof)
+	stream(node.CallBackup, h.backup)
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, &node.Problem{Code: node.CodeNotFound, Message: fmt.Sprintf("no call %s %.100q", r.Method, r.URL.Path), Hint: "use the p3 that started this node"})
@@ -167,6 +168,23 @@ func (h handler) getBlob(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 	if n, err := io.Copy(w, body); err != nil || n != size {
 		panic(http.ErrAbortHandler) // the caller sees a body cut short, not a shorter blob
+	}
+	return nil
+}
+
+func (h handler) backup(w http.ResponseWriter, r *http.Request) error {
+	var b node.BackupRequest
+	if err := decodeBody(r, &b); err != nil {
+		return err
+	}
+	body, err := h.b.Backup(r.Context(), b)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if _, err := io.Copy(w, body); err != nil {
+		panic(http.ErrAbortHandler) // the caller sees a body cut short, not a shorter backup
 	}
 	return nil
 }

@@ -111,6 +111,15 @@ func TestConformance(t *testing.T) {
 			same(t, "history", history, want.History, err)
 			proof, err := b.BalanceProof(ctx)
 			same(t, "proof", proof, want.Status.Account[:], err)
+			backup, err := b.Backup(ctx, node.BackupRequest{Passphrase: "correct horse"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			saved, err := io.ReadAll(backup)
+			backup.Close()
+			same(t, "backup", string(saved), want.Status.Account.String(), err)
+			_, err = b.Backup(ctx, node.BackupRequest{})
+			code(t, err, node.CodeUsage)
 			invite, err := b.Invite(ctx)
 			same(t, "invite", invite, "p3:example", err)
 			if err := b.Join(ctx, invite); err != nil {

@@ -441,6 +441,16 @@ func (n *Node) BalanceProof(context.Context) (b []byte, err error) {
 	return b, nil
 }
 
+// Backup returns the status' account, which anyone may read.
+func (n *Node) Backup(_ context.Context, r node.BackupRequest) (io.ReadCloser, error) {
+	if r.Passphrase == "" {
+		return nil, &node.Problem{Code: node.CodeUsage, Message: "a backup needs a passphrase"}
+	}
+	var me ledger.Account
+	n.look(func(s *State) { me = s.Status.Account })
+	return io.NopCloser(strings.NewReader(me.String())), nil
+}
+
 // Invite returns an invitation to nowhere.
 func (n *Node) Invite(context.Context) (string, error) { return "p3:example", nil }
 
