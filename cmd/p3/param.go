@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // A param is one axis of a sweep: a list of words, or decimal numbers from, from+step, …
@@ -18,9 +19,10 @@ type param struct {
 // maxSweep bounds the units of a sweep.
 const maxSweep = 1 << 40
 
+// Compiled where needed: every process of p3 would wait for it.
 var (
-	paramName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
-	decimal   = regexp.MustCompile(`^-?[0-9]{1,12}(\.[0-9]{1,6})?$`)
+	paramName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`) })
+	decimal   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^-?[0-9]{1,12}(\.[0-9]{1,6})?$`) })
 )
 
 // parseParams reads NAME=FROM:TO:STEP (TO included when a step meets it), NAME=FROM:TO with a step of 1,
@@ -50,7 +52,7 @@ func parseParams(list []string) ([]param, error) {
 func parseParam(s string) (p param, err error) {
 	bad := usage("--param %q: write NAME=FROM:TO:STEP, such as x=0:1:0.1, or NAME=WORD,WORD", s)
 	name, values, ok := strings.Cut(s, "=")
-	if p.name = name; !ok || values == "" || !paramName.MatchString(name) {
+	if p.name = name; !ok || values == "" || !paramName().MatchString(name) {
 		return p, bad
 	}
 	parts := strings.Split(values, ":")
@@ -66,7 +68,7 @@ func parseParam(s string) (p param, err error) {
 		parts = append(parts, "1")
 	}
 	for _, x := range parts {
-		if !decimal.MatchString(x) {
+		if !decimal().MatchString(x) {
 			return p, bad
 		}
 		_, frac, _ := strings.Cut(x, ".")

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/personal-power-plant/p3/exec"
 )
@@ -19,7 +20,9 @@ type template struct {
 }
 
 // replacement is one of {} {.} {/} {//} {/.} {#}, or {2} {2.} {-1/}, … for a column, negative ones from the end.
-var replacement = regexp.MustCompile(`\{(?:(#)|(-?[0-9]{1,6})?(\.|//|/\.|/)?)\}`)
+var replacement = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\{(?:(#)|(-?[0-9]{1,6})?(\.|//|/\.|/)?)\}`)
+})
 
 func newTemplate(args []string, colsep string) (t template, err error) {
 	t.args = args
@@ -29,7 +32,7 @@ func newTemplate(args []string, colsep string) (t template, err error) {
 		}
 	}
 	for _, a := range args {
-		for _, m := range replacement.FindAllStringSubmatch(a, -1) {
+		for _, m := range replacement().FindAllStringSubmatch(a, -1) {
 			if column, _ := strconv.Atoi(m[2]); t.colsep == nil && m[2] != "" && column != 1 && column != -1 {
 				return t, usage("%s stands for a column: say with --colsep what separates columns, such as --colsep ','", m[0])
 			}
@@ -44,7 +47,7 @@ func newTemplate(args []string, colsep string) (t template, err error) {
 // plain reports that providers can do it: they know only {}.
 func (t template) plain() bool {
 	for _, a := range t.args {
-		for _, m := range replacement.FindAllString(a, -1) {
+		for _, m := range replacement().FindAllString(a, -1) {
 			if m != "{}" {
 				return false
 			}
@@ -61,8 +64,8 @@ func (t template) expand(number uint64, text string) []string {
 	}
 	out := make([]string, len(t.args))
 	for i, a := range t.args {
-		out[i] = replacement.ReplaceAllStringFunc(a, func(s string) string {
-			m := replacement.FindStringSubmatch(s)
+		out[i] = replacement().ReplaceAllStringFunc(a, func(s string) string {
+			m := replacement().FindStringSubmatch(s)
 			if m[1] != "" {
 				return strconv.FormatUint(number, 10)
 			}

@@ -147,7 +147,7 @@ func (f *File) create() (err error) {
 // syncEvery is how often the file is synced at most: a busy book commits every few milliseconds,
 // and a sync each would cost it a tenth of its rate. A mark that lags by that much hides a loss
 // only where power fails and the disk has lied to the store about the same moment.
-const syncEvery = 20 * time.Millisecond
+const syncEvery = 500 * time.Millisecond
 
 // Sync implements ledger.Fence. It leaves what is younger than syncEvery to the next one.
 func (f *File) Sync() error {

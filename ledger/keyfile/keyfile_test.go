@@ -92,7 +92,7 @@ func TestSealCostsWhatItSays(t *testing.T) {
 		if err := json.Unmarshal(b, &f); err != nil || f.Crypto.KDFParams.N != want {
 			t.Errorf("light %v: n is %d, want %d (%v)", isLight, f.Crypto.KDFParams.N, want, err)
 		}
-		if _, err := check(b); err != nil { // which Open calls first
+		if _, err := Account(b); err != nil { // which Open calls first
 			t.Error(err)
 		}
 	}
