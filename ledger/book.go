@@ -41,7 +41,7 @@ type Book struct {
 	exposed map[Account]exposed
 	broken  error
 
-	restored time.Time // guarded by mu; see ConfirmRestored
+	restored time.Time // guarded by mu; see Restored
 
 	onConvict func(Proof)
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A Recovery says what came of a try to get back what the disk has lost.
@@ -66,7 +67,7 @@ func (b *Book) Held(a Account, epoch uint32, seq uint64, n int) (out []Receipt, 
 func (b *Book) Lost() (epoch uint32, from uint64, lost bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.settled.Epoch, b.settled.Len, b.behindFence
+	return b.settled.Epoch, b.settled.Len, b.behindFence || !b.restored.IsZero()
 }
 
 // Recover puts back what counterparties hold of leases with us: our own entries as far as they
@@ -137,7 +138,8 @@ func (b *Book) recover(t *batch, receipts []Receipt, sure bool) (Recovery, error
 	} else if sure {
 		done.Signs, t.heals = true, true
 		b.commits = max(b.commits, high.Commits)
-		t.after = append(t.after, func() { b.broken, b.behindFence = nil, false })
+		t.after = append(t.after, func() { b.broken, b.behindFence, b.restored = nil, false, time.Time{} })
+		t.delete([]byte(restoredKey))
 		t.put([]byte(bookKey), b.identity()) // so that there is something to commit
 	}
 	return done, nil

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,8 +9,8 @@ import (
 
 // ErrRestored is why a book that came out of a backup signs nothing: entries that it signed after the
 // backup was made may be in other hands, and to sign others for their places is a fork, which convicts
-// the account. It comes with ErrReadOnly. ConfirmRestored ends it.
-var ErrRestored = errors.New("restored from a backup, and counterparties have not been asked yet for newer entries of this account")
+// the account. It comes with ErrReadOnly. Recover ends it.
+var ErrRestored = errors.New("restored from a backup, and counterparties have not been asked yet for newer entries of this account: be connected to those you dealt with and run p3 credit recover")
 
 // MarkRestored is the write that marks a store as restored from a backup made at that time.
 func MarkRestored(made time.Time) Op {
@@ -35,7 +34,7 @@ func (b *Book) loadRestored() error {
 }
 
 // Restored is when the backup was made that this book was restored from, if it waits for
-// ConfirmRestored; the zero time otherwise.
+// Recover; the zero time otherwise.
 func (b *Book) Restored() time.Time {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -48,19 +47,4 @@ func (b *Book) readOnly() error {
 		return fmt.Errorf("%w: %w (backup of %s)", ErrReadOnly, ErrRestored, b.restored.UTC().Format(time.RFC3339))
 	}
 	return b.broken
-}
-
-// ConfirmRestored lets a restored book sign again. It is for whoever has asked the account's counterparties for
-// its newest entry, and has found none that this book lacks: they hold what was signed after the backup.
-func (b *Book) ConfirmRestored(ctx context.Context) error {
-	if b.Restored().IsZero() {
-		return nil
-	}
-	if err := b.store.Commit(ctx, Op{Key: []byte(restoredKey), Delete: true}); err != nil {
-		return fmt.Errorf("confirm a restored ledger: %w", err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.restored = time.Time{}
-	return nil
 }

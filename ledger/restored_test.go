@@ -36,8 +36,11 @@ func TestRestoredBookSignsNothingUntilConfirmed(t *testing.T) {
 		b.Close()
 	}
 	b := openBook(t, old, p.userKey)
-	if err := b.ConfirmRestored(t.Context()); err != nil {
-		t.Fatal(err)
+	if r, err := b.Recover(t.Context(), nil, false); err != nil || r.Signs || b.ReadOnly() == nil {
+		t.Errorf("not sure: %+v, %v", r, err)
+	}
+	if r, err := b.Recover(t.Context(), nil, true); err != nil || !r.Signs {
+		t.Fatal(r, err)
 	}
 	if _, err := b.Lock(t.Context(), request); err != nil || !b.Restored().IsZero() {
 		t.Errorf("%v, restored %s", err, b.Restored())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/ledger/keyfile"
@@ -55,7 +56,7 @@ func openAccount(dir string, file []byte, passphrase func() (string, error)) (le
 // NeedsPassphrase reports whether the account key of a data folder has a passphrase.
 func NeedsPassphrase(dir string) (bool, error) {
 	file, err := os.ReadFile(accountFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // the start says what is wrong with the folder
 		return false, nil
 	}
 	return keyfile.Encrypted(file), err
