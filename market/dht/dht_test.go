@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,6 +111,17 @@ func (x *trader) connect(t testing.TB, y *trader) {
 	}
 }
 
+// reaches waits until x knows that y listens to a topic. What is announced between the exchange of records on
+// connect and that moment waits for its renewal, minutes later.
+func (x *trader) reaches(t testing.TB, y *trader, topic string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !slices.Contains(x.cfg.PubSub.ListPeers(x.cfg.Prefix+topic), y.self); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not known to listen to %s within 20 s", topic)
+		}
+	}
+}
+
 // sees waits until x lists an offer of y that fits.
 func (x *trader) sees(t testing.TB, y *trader, fits func(o market.Offer, there bool) bool) time.Duration {
 	t.Helper()
@@ -177,6 +189,7 @@ func TestChangesTravelByGossip(t *testing.T) {
 func TestJobsAreFoundByProviders(t *testing.T) {
 	a, b := startTrader(t, "a"), startTrader(t, "b")
 	a.connect(t, b)
+	a.reaches(t, b, "/adverts")
 	_, changes, cancel := b.Jobs().Subscribe(time.Now())
 	defer cancel()
 	job := exec.JobID{5}
