@@ -107,14 +107,13 @@ const (
 	firstWait  = time.Second           // for pay, before one more is shown than the window allows; doubles each time
 )
 
-// allowed is how many unpaid units this payer has earned by paying.
-func (h *hosting) allowed() int {
+// exposure is what we risk on this payer; what cannot be read counts as unknown.
+func (h *hosting) exposure() ledger.Exposure {
 	x, err := h.p.env.Book.Exposure(h.lock.Payer)
 	if err != nil {
 		h.p.env.Log.Warn("exposure", "payer", h.lock.Payer, "err", err)
-		return ledger.StartWindow
 	}
-	return int(x.Window.Allowed())
+	return x
 }
 
 func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, lock ledger.LockInfo, worst ledger.Credits, lease *market.Lease, credit *flow.Credit, why string) *hosting {
@@ -129,7 +128,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 		h.limit = credit.Limit
 		h.out.Grant.Limit = h.limit
 	}
-	h.window = h.allowed()
+	h.window = int(h.exposure().Window.Allowed())
 	h.signal() // the grant goes out first
 	return h
 }
@@ -415,11 +414,12 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 		h.pump(ctx, wg)
 		if wait := h.gather(time.Now()); wait > 0 {
 			more.Reset(wait)
-		} else if err := h.flush(ctx); err != nil {
+			continue
+		}
+		if err := h.flush(ctx); err != nil {
 			return err
 		}
 		h.yield()
-		h.pump(ctx, wg)
 	}
 }
 
@@ -717,14 +717,14 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 	if !pol.Accepts {
 		return
 	}
-	if err := h.p.convicted(h.lock.Payer); err != nil {
-		h.end(err)
+	x := h.exposure()
+	if x.Frozen { // caught cheating after the lease began
+		h.end(refuse(CodeFrozen, "%s", h.lock.Payer))
 		return
 	}
-	allowed := h.allowed()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.window = allowed // other leases of the payer move it too
+	h.window = int(x.Window.Allowed()) // other leases of the payer move it too
 	for len(h.queue) > 0 && len(h.running) < h.slots && h.ended == nil && h.mayRun(h.queue[0].Unit, time.Now()) {
 		if h.claimSum+h.worst*ledger.Credits(len(h.running)+len(h.finished)+len(h.committed)+len(h.asked)+1) > h.limit {
 			h.out.Faults = append(h.out.Faults, fault{Unit: h.queue[0].Unit, Code: CodeCredit, Text: h.usedUp()})

@@ -236,16 +236,6 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	return h, nil
 }
 
-// convicted is the refusal for a payer that was caught cheating after its lease began, or nil: the lease
-// ends at the next unit.
-func (p *Provider) convicted(payer ledger.Account) *Refusal {
-	x, err := p.env.Book.Exposure(payer)
-	if err != nil || !x.Frozen {
-		return nil
-	}
-	return refuse(CodeFrozen, "%s", payer)
-}
-
 // visitor is who asks, as the owner's policy knows them.
 func (p *Provider) visitor(m exec.Manifest, from peer.ID) node.Visitor {
 	x, err := p.env.Book.Exposure(m.Account)
