@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -116,7 +117,7 @@ func groupV2(own string) (g *guestGroup, err error) {
 	}
 	has := strings.Fields(string(b))
 	for _, c := range []string{"cpu", "memory", "pids"} {
-		if !bytes.Contains(b, []byte(c)) || !contains(strings.Join(has, ","), c) {
+		if !slices.Contains(has, c) {
 			return nil, fmt.Errorf("%s has no controller %s", own, c)
 		}
 	}

@@ -424,13 +424,13 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // gather returns how long results wait for others to share a signature and a sync with: while units run here
-// whose results would come too, but only a moment, and not for more than half of what may be unpaid, so that
+// whose results would come too, but only a moment, and not for more than half of what may yet be unpaid, so that
 // computing never waits for pay.
 func (h *hosting) gather(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.finished) + len(h.out.Commits)
-	if n == 0 || len(h.running) == 0 || h.took >= gatherTime || h.ended != nil || 2*n >= h.window {
+	if n == 0 || len(h.running) == 0 || h.took >= gatherTime || h.ended != nil || 2*n >= h.window-len(h.claimed) {
 		h.gathers = time.Time{}
 		return 0
 	}
@@ -601,13 +601,14 @@ func (h *hosting) credit(voucher []byte, paid []uint64) (*ledger.Voucher, uint32
 
 // claim makes the durable claim over a batch and puts both into f.
 func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error {
-	units := make([]ledger.Unit, len(batch))
+	units, fuel := make([]ledger.Unit, len(batch)), ledger.Fuel(0)
 	h.mu.Lock()
 	total := h.claimSum
 	h.mu.Unlock()
 	for i, r := range batch {
 		units[i] = ledger.Unit{Fuel: r.fuel, Amount: r.cost, Result: r.wire.Digest}
 		total += r.cost
+		fuel += r.fuel
 	}
 	used, done := h.trusted.Claim(total, time.Now())
 	c, err := h.p.env.Book.ClaimCharged(ctx, h.lock.ID, units, used)
@@ -616,13 +617,14 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 		return fmt.Errorf("claim: %w", err)
 	}
 	f.Claim = c
+	h.p.count(len(batch), fuel)
+	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range batch {
 		f.Results = append(f.Results, r.wire)
-		h.claimed = append(h.claimed, shownUnit{r.wire.Unit, r.cost, time.Now()})
+		h.claimed = append(h.claimed, shownUnit{r.wire.Unit, r.cost, now})
 		h.claimSum += r.cost
-		h.p.count(r.fuel)
 	}
 	return nil
 }

@@ -292,7 +292,9 @@ func (n *news) tell() {
 		n.said = nil
 		n.run.post(func(now time.Time) []farm.Action {
 			for _, f := range said {
-				n.run.perform(f(now))
+				if actions := f(now); !n.run.over { // afterwards nobody journals what ends
+					n.run.perform(actions)
+				}
 			}
 			return nil
 		})

@@ -404,9 +404,9 @@ func (p *Provider) expired(l *market.Lease, inUse bool) bool {
 	return l.State == market.LeaseExpired
 }
 
-func (p *Provider) count(f ledger.Fuel) {
+func (p *Provider) count(units int, f ledger.Fuel) {
 	p.mu.Lock()
-	p.done++
+	p.done += uint64(units)
 	p.fuel += f
 	p.mu.Unlock()
 }

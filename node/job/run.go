@@ -180,8 +180,8 @@ func (r *run) loop() {
 				offers, cancel = r.req.market.Changes()
 			}
 		}
-		r.settle()
 		r.tend(time.Now())
+		r.settle()
 	}
 	r.req.market.Retract(r.id)
 	for _, l := range r.leases {

@@ -27,6 +27,7 @@ func (r *Requester) Why(ctx context.Context, id exec.JobID) (node.JobWhy, error)
 	}
 	matched := make(chan node.JobWhy, 1)
 	n.post(func(now time.Time) []farm.Action {
+		w := w // the caller may have left
 		n.match(&w, now)
 		matched <- w
 		return nil
