@@ -118,6 +118,7 @@ func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) erro
 	}
 	row("work", "%s by it for you, %s by you for it", v.Did, v.Got)
 	row("trust", "%.2f: %d of %d units that may be unpaid are, in %d leases; %d leases left unpaid", v.Trust, v.Unpaid, v.Window, v.Leases, v.Defaults)
+	row("checks", "%d of its results right (%d since the last wrong one), %d wrong; --verify auto checks %.0f %% of them", v.Valid, v.Row, v.Wrong, 100*v.Check)
 	switch {
 	case v.Frozen:
 		row("limit", "none: it was caught cheating, and the proof is kept")

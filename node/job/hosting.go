@@ -630,7 +630,7 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 // note keeps what other leases of the payer need to know of this one; mu is held.
 func (h *hosting) note() {
 	n := len(h.finished) + len(h.claimed)
-	if h.manifest.Verify == 1 {
+	if !h.manifest.Verify.Votes() {
 		n += len(h.running)
 	}
 	h.risked.Store(int32(n))
@@ -645,7 +645,7 @@ func (h *hosting) note() {
 // that the lowest unit without a result can always be computed: when a host is lost, two others may
 // each hold all they can hide and need what the other has not computed.
 func (h *hosting) mayRun(unit uint64, now time.Time) bool {
-	if h.manifest.Verify == 1 {
+	if !h.manifest.Verify.Votes() {
 		return len(h.running)+len(h.finished)+len(h.claimed) < max(h.window-h.p.risk(h), 1)
 	}
 	fresh, hidden := len(h.running), 0
@@ -771,7 +771,7 @@ func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fa
 	case cancelled || !wanted:
 	case f != nil:
 		h.out.Faults = append(h.out.Faults, *f)
-	case h.manifest.Verify > 1:
+	case h.manifest.Verify.Votes():
 		r.at = time.Now()
 		h.committed[u] = r
 		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r)})

@@ -162,7 +162,7 @@ func (s *scenario) submit(args []string) error {
 		case err == nil && name == "units":
 			s.units = v
 		case err == nil && name == "verify":
-			m.Verify = int(v)
+			m.Verify = exec.Verify(v)
 		case program == "":
 			program = a
 		default:
