@@ -192,6 +192,7 @@ type Peer struct {
 	RTTMs   float64        `json:"rtt_ms"`
 	Agent   string         `json:"agent"`
 	Since   time.Time      `json:"since"`
+	SkewMs  float64        `json:"skew_ms"` // its clock minus ours, within a round trip
 }
 
 // A PeerView is another account as this node knows it, and the credit it has here. In a granted network Limited is
