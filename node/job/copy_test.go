@@ -63,19 +63,25 @@ func (o *overheard) hear(_ *party, _ Stream, f frame) {
 	o.changed = make(chan struct{})
 }
 
-// await waits until got, which is called with the lock held, is true; it gives up with the lease.
-func (o *overheard) await(over <-chan struct{}, got func() bool) bool {
+// count runs f with the lock held.
+func (o *overheard) count(f func()) { o.mu.Lock(); f(); o.mu.Unlock() }
+
+// first waits for the first of what was heard of a unit; it gives up with the lease.
+func first[T any](o *overheard, heard map[uint64][]T, unit uint64, over <-chan struct{}) (x T, ok bool) {
 	for {
 		o.mu.Lock()
-		ok, changed := got(), o.changed
+		if ok = len(heard[unit]) > 0; ok {
+			x = heard[unit][0]
+		}
+		changed := o.changed
 		o.mu.Unlock()
 		if ok {
-			return true
+			return x, true
 		}
 		select {
 		case <-changed:
 		case <-over:
-			return false
+			return x, false
 		}
 	}
 }
@@ -94,39 +100,37 @@ func TestAttack20ResultCopying(t *testing.T) {
 			for f, ok := l.next(s); ok; f, ok = l.next(s) {
 				for _, task := range f.Tasks {
 					go func() { // the first to commit is copied, and when all must show, whoever shows first
-						if o.await(over, func() bool { return len(o.commits[task.Unit]) > 0 }) {
-							writeFrame(s, frame{Commits: []commit{{task.Unit, o.commits[task.Unit][0]}}})
+						if hash, ok := first(o, o.commits, task.Unit, over); ok {
+							writeFrame(s, frame{Commits: []commit{{task.Unit, hash}}})
 						}
 					}()
 				}
 				for _, u := range f.Reveal {
-					if o.await(over, func() bool { return len(o.results[u]) > 0 }) {
-						shown++
-						writeFrame(s, c.sign(l, 1, o.results[u][0]))
+					if x, ok := first(o, o.results, u, over); ok {
+						o.count(func() { shown++ })
+						writeFrame(s, c.sign(l, 1, x))
 					}
 				}
 			}
 		}, func(t *testing.T, j node.Job, p node.JobPeer, earned ledger.Credits) {
 			unpaid("bad")(t, j, p, earned)
-			if shown == 0 {
+			if o.count(func() {}); shown == 0 {
 				t.Error("it was never asked to show a copied commitment")
 			}
 		})
 	})
 	t.Run("results", func(t *testing.T) {
 		o, asked := listen(), map[uint64]bool{}
-		runOverheard(t, 2, 2, func(p *party, to Stream, f frame) {
-			o.hear(p, to, f)
-		}, func(c *cheat, s Stream, l *cheatedLease) {
+		runOverheard(t, 2, 2, o.hear, func(c *cheat, s Stream, l *cheatedLease) {
 			defer beating(s)()
 			over := make(chan struct{})
 			defer close(over)
 			for f, ok := l.next(s); ok; f, ok = l.next(s) {
 				for _, task := range f.Tasks {
-					asked[task.Unit] = true
+					o.count(func() { asked[task.Unit] = true })
 					go func() { // waits for a result, to commit to the same
-						if o.await(over, func() bool { return len(o.results[task.Unit]) > 0 }) {
-							writeFrame(s, frame{Commits: []commit{c.commitTo(l, o.results[task.Unit][0])}})
+						if x, ok := first(o, o.results, task.Unit, over); ok {
+							writeFrame(s, frame{Commits: []commit{c.commitTo(l, x)}})
 						}
 					}()
 				}
@@ -136,7 +140,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 			}
 		}, func(t *testing.T, j node.Job, p node.JobPeer, earned ledger.Credits) {
 			unpaid("")(t, j, p, earned)
-			if len(asked) == 0 {
+			if o.count(func() {}); len(asked) == 0 {
 				t.Error("the copier got no unit")
 			}
 		})

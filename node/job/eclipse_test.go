@@ -73,7 +73,8 @@ func TestAttack29Eclipse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			await(t, time.Hour, "all locks are settled", func() bool { return len(d.me.Book.OpenLocks()) == 0 })
+			await(t, time.Hour, "nothing is locked", func() bool { return d.me.Book.Balance().Locked == 0 })
+			time.Sleep(time.Hour) // whatever was on its way
 			b := d.me.Book.Balance()
 			t.Logf("%d forged results were paid with %s of a budget of %s", j.Done, b.Spent, ledger.Credits(budget))
 			if b.Spent > budget || b.Locked != 0 || j.Done == 0 {
