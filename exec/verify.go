@@ -40,9 +40,10 @@ func (v *Verify) Set(s string) error {
 		return nil
 	}
 	n, err := strconv.Atoi(s)
-	if *v = Verify(n); err != nil || !v.valid() {
+	if err != nil || n < 1 || n > MaxReplica {
 		return fmt.Errorf("verify %s: give 1 (no voting) to %d, or auto", s, MaxReplica)
 	}
+	*v = Verify(n)
 	return nil
 }
 

@@ -121,6 +121,9 @@ func (m *model) jobsView(w, h int) block {
 			fact("credits", fmt.Sprintf("%s spent of at most %s", credits(r.Spent), r.Budget)),
 			fact("replicas", fmt.Sprintf("%s that must agree, %s outvoted", r.Verify, count(r.Disputes))),
 		}
+		if r.Doubtful > 0 {
+			facts = append(facts, fact("in doubt", fmt.Sprintf("%s results, unchecked, of hosts that were wrong later", count(r.Doubtful))))
+		}
 		if r.why != "" {
 			facts = append(facts, fact("why", r.why))
 		}
