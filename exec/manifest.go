@@ -54,7 +54,7 @@ type Manifest struct {
 	Each    string         `cbor:"8,keyasint" json:"each"`                      // EachLines, EachFiles, EachParams, EachRange
 	Data    []File         `cbor:"9,keyasint,omitempty" json:"data"`            // read-only, under /data
 	Limits  Limits         `cbor:"10,keyasint" json:"limits"`                   // per unit
-	Verify  int            `cbor:"11,keyasint" json:"verify"`                   // replicas that must agree; 1 = no voting
+	Verify  Verify         `cbor:"11,keyasint" json:"verify"`                   // replicas that must agree; 1 = no voting
 	Need    string         `cbor:"12,keyasint,omitempty" json:"need"`           // expression over offer attributes; "" = any
 	Ceiling ledger.Price   `cbor:"13,keyasint" json:"ceiling"`                  // highest price accepted; zero Den = any
 	Budget  ledger.Credits `cbor:"14,keyasint" json:"budget"`                   // µcr for the whole job

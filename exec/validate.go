@@ -47,8 +47,8 @@ func (m Manifest) Validate() error {
 		return fmt.Errorf("time limit %d ms: give 1 ms to 7 days", m.Limits.WallMs)
 	case m.Limits.Output <= 0 || m.Limits.Output > MaxOutput:
 		return fmt.Errorf("output limit %d bytes: give 1 byte to 1 GiB", m.Limits.Output)
-	case m.Verify < 1 || m.Verify > MaxReplica:
-		return fmt.Errorf("verify %d: give 1 (no voting) to %d", m.Verify, MaxReplica)
+	case !m.Verify.valid():
+		return fmt.Errorf("verify %d: give 1 (no voting) to %d, or auto", int(m.Verify), MaxReplica)
 	case m.Budget <= 0:
 		return fmt.Errorf("budget %s: give an amount above zero", m.Budget)
 	case m.Retries < 0 || m.Retries > 100:

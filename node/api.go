@@ -97,8 +97,9 @@ type Job struct {
 	Spent    ledger.Credits `json:"spent_ucr"`
 	Budget   ledger.Credits `json:"budget_ucr"`
 	Short    ledger.Credits `json:"short_ucr,omitempty"` // what one unit may cost where it is cheapest, if the job waits because its budget does not cover that
-	Verify   int            `json:"verify"`
+	Verify   exec.Verify    `json:"verify"`
 	Disputes uint64         `json:"disputes"` // replicas that were outvoted
+	Doubtful uint64         `json:"doubtful"` // results accepted unchecked (verify auto) of hosts that later gave a wrong one
 	Peers    []JobPeer      `json:"peers,omitempty"`
 }
 
@@ -114,6 +115,8 @@ type JobPeer struct {
 	Running int            `json:"running"`
 	Paid    ledger.Credits `json:"paid_ucr"`
 	RTTMs   float64        `json:"rtt_ms"`
+
+	Unchecked uint64 `json:"unchecked"` // of Done, those that verify auto did not check
 }
 
 // UnitState is one cell of the unit grid.
@@ -189,6 +192,7 @@ type Peer struct {
 	RTTMs   float64        `json:"rtt_ms"`
 	Agent   string         `json:"agent"`
 	Since   time.Time      `json:"since"`
+	SkewMs  float64        `json:"skew_ms"` // its clock minus ours, within a round trip
 }
 
 // A PeerView is another account as this node knows it, and the credit it has here. In a granted network Limited is
@@ -206,6 +210,11 @@ type PeerView struct {
 	Defaults uint32         `json:"defaults"`
 	Trust    float64        `json:"trust"`  // see Trust
 	Frozen   bool           `json:"frozen"` // it was caught cheating; the proof is kept
+
+	Valid uint64  `json:"valid"` // results of its that stood a check here, ever
+	Row   uint64  `json:"row"`   // of these, since the last wrong one
+	Wrong uint64  `json:"wrong"`
+	Check float64 `json:"check"` // the chance that a result of its is checked, with verify auto: 0 to 1
 
 	Limited bool           `json:"limited"`
 	Limit   ledger.Credits `json:"limit_ucr"` // what it may claim here now: flow and starter

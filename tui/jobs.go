@@ -119,7 +119,10 @@ func (m *model) jobsView(w, h int) block {
 			fact("started", r.Created.In(m.now.Location()).Format("2006-01-02 15:04:05")),
 			fact("units", fmt.Sprintf("%s of %s done, %s running, %s failed", count(r.Done), r.total(), count(r.Running), count(r.Failed))),
 			fact("credits", fmt.Sprintf("%s spent of at most %s", credits(r.Spent), r.Budget)),
-			fact("replicas", fmt.Sprintf("%d that must agree, %s outvoted", r.Verify, count(r.Disputes))),
+			fact("replicas", fmt.Sprintf("%s that must agree, %s outvoted", r.Verify, count(r.Disputes))),
+		}
+		if r.Doubtful > 0 {
+			facts = append(facts, fact("in doubt", fmt.Sprintf("%s results, unchecked, of hosts that were wrong later", count(r.Doubtful))))
 		}
 		if r.why != "" {
 			facts = append(facts, fact("why", r.why))

@@ -68,8 +68,11 @@ func (a *app) jobShow(ctx context.Context, cl *node.Client, args []string) error
 	if a.json {
 		return a.printAs("p3.job/v1", j)
 	}
-	fmt.Fprintf(a.out, "%s  %s  %s  %d of %d done, %d failed, %s of %s spent, verify %d, %d outvoted\n",
+	fmt.Fprintf(a.out, "%s  %s  %s  %d of %d done, %d failed, %s of %s spent, verify %s, %d outvoted\n",
 		j.ID.Short(), printable(j.Name), j.State, j.Done, j.Units, j.Failed, j.Spent, j.Budget, j.Verify, j.Disputes)
+	if j.Doubtful > 0 {
+		fmt.Fprintf(a.out, "%d results were accepted unchecked from hosts that gave a wrong one later\n", j.Doubtful)
+	}
 	if j.Why != "" {
 		fmt.Fprintf(a.out, "why: %s\n", printable(j.Why))
 	}

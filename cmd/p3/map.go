@@ -331,6 +331,9 @@ func (f *feed) run(ctx context.Context) error {
 	if j.State == node.JobCancelled && !f.halted.Load() {
 		return &node.Problem{Code: node.CodeInternal, Message: f.short + " was cancelled", Hint: "its results so far: p3 job output " + f.short}
 	}
+	if j.Doubtful > 0 {
+		f.a.say("%d results were accepted unchecked from hosts that gave a wrong one later: run it again with --verify 2 if that matters", j.Doubtful)
+	}
 	if f.failed > 0 {
 		f.a.exit = exitUnitsFailed
 		f.a.say("%d of %d units failed: `p3 job logs %s` shows why", f.failed, j.Units, f.short)

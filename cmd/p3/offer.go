@@ -114,10 +114,15 @@ func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) erro
 		row("name", "%s", v.Name)
 	}
 	for _, p := range v.Peers {
-		row("node", "%s, connected for %s", p.ID, showAge(time.Since(p.Since)))
+		clock := ""
+		if skew := time.Duration(p.SkewMs * 1e6); skew.Abs() > market.MaxSkew {
+			clock = fmt.Sprintf("; its clock and yours are %s apart: set the wrong one", skew.Abs().Round(time.Second))
+		}
+		row("node", "%s, connected for %s%s", p.ID, showAge(time.Since(p.Since)), clock)
 	}
 	row("work", "%s by it for you, %s by you for it", v.Did, v.Got)
 	row("trust", "%.2f: %d of %d units that may be unpaid are, in %d leases; %d leases left unpaid", v.Trust, v.Unpaid, v.Window, v.Leases, v.Defaults)
+	row("checks", "%d of its results right (%d since the last wrong one), %d wrong; --verify auto checks %.0f %% of them", v.Valid, v.Row, v.Wrong, 100*v.Check)
 	switch {
 	case v.Frozen:
 		row("limit", "none: it was caught cheating, and the proof is kept")

@@ -13,6 +13,8 @@ import (
 	"github.com/invopop/jsonschema"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/personal-power-plant/p3/exec"
 )
 
 var update = flag.Bool("update", false, "rewrite job.schema.json for the spec type as it is now")
@@ -32,6 +34,13 @@ func TestJobSchema(t *testing.T) {
 		Mapper: func(t reflect.Type) *jsonschema.Schema {
 			if t == reflect.TypeFor[time.Duration]() {
 				return &jsonschema.Schema{Type: "string", Pattern: `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`}
+			}
+			if t == reflect.TypeFor[verifyWord]() {
+				s := &jsonschema.Schema{Enum: []any{"auto"}}
+				for n := range exec.MaxReplica {
+					s.Enum = append(s.Enum, n+1)
+				}
+				return s
 			}
 			return nil
 		},

@@ -32,7 +32,7 @@ type spec struct {
 	Env      map[string]string `yaml:"env"`
 	Each     eachSpec          `yaml:"each"`
 	Data     []string          `yaml:"data"`
-	Verify   int               `yaml:"verify"`
+	Verify   verifyWord        `yaml:"verify"`
 	Need     string            `yaml:"need"`
 	Limits   limitSpec         `yaml:"limits"`
 	MaxCost  string            `yaml:"max_cost"`
@@ -57,7 +57,22 @@ type limitSpec struct {
 	Output string        `yaml:"output"`
 }
 
-func newSpec() spec { return spec{Version: 1, Verify: 1, Retries: 3, MaxCost: "1.00"} }
+// A verifyWord is an exec.Verify in a flag or a job file: a number, or auto.
+type verifyWord struct{ exec.Verify }
+
+// Type implements pflag.Value.
+func (*verifyWord) Type() string { return "int|auto" }
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (v *verifyWord) UnmarshalYAML(unmarshal func(any) error) error {
+	var word string
+	if err := unmarshal(&word); err != nil {
+		return err
+	}
+	return v.Set(word)
+}
+
+func newSpec() spec { return spec{Version: 1, Verify: verifyWord{1}, Retries: 3, MaxCost: "1.00"} }
 
 // flags binds the words of a spec to flags.
 func (s *spec) flags(c *cobra.Command) {
@@ -65,7 +80,7 @@ func (s *spec) flags(c *cobra.Command) {
 	f.StringVar(&s.Name, "name", "", "what to call the job (default: the program's)")
 	f.StringToStringVar(&s.Env, "env", nil, "environment of the program, NAME=value")
 	f.StringArrayVar(&s.Data, "data", nil, "file that every unit finds under /data, read-only")
-	f.IntVar(&s.Verify, "verify", s.Verify, "compute each unit on this many accounts and compare (1 = do not)")
+	f.Var(&s.Verify, "verify", "compute each unit on this many accounts and compare (1 = do not); auto = again on another\naccount, always while a host is new, later by chance, at least 1 in 20")
 	f.StringVar(&s.Need, "need", "", `condition on offers, such as 'arch == "amd64" && mem >= 4'`)
 	f.StringVar(&s.Limits.Fuel, "fuel", "", "most fuel of one unit (default 100G)")
 	f.StringVar(&s.Limits.Memory, "memory", "", "most memory of one unit (default 256MiB)")
@@ -129,7 +144,7 @@ func didYouMean(msg string) string {
 // manifest checks the spec against the program and uploads what every unit needs.
 func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path string) (exec.File, error)) (exec.Manifest, error) {
 	m := exec.Manifest{
-		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify,
+		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify.Verify,
 		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
 	}
 	if m.Name == "" {

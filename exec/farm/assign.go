@@ -68,30 +68,30 @@ func (f *Farm) newUnit(id uint64) *unit {
 	} else {
 		u = new(unit)
 	}
-	u.id = id
+	u.id, u.quorum = id, f.cfg.Verify
 	f.units[id] = u
 	return u
 }
 
 // suits reports whether h may run u, ignoring the replica on except: never two replicas on
 // one host, nor, when they are compared, on one account; and not again where it failed
-// while another host could try.
+// while another host could try. A check is kept for whom it was drawn for.
 func (f *Farm) suits(h *host, u *unit, except *host) bool {
-	if f.clash(h, u, except) {
+	if f.clash(h, u, except) || f.reserved(h, u, except) {
 		return false
 	}
-	if !slices.Contains(u.failed, h.id) {
+	if !u.hasFailed(h.id) {
 		return true
 	}
 	return !slices.ContainsFunc(f.order, func(o *host) bool {
-		return o != h && o != except && f.usable(o) && !slices.Contains(u.failed, o.id) && !f.clash(o, u, except)
+		return o != h && o != except && f.usable(o) && !u.hasFailed(o.id) && !f.clash(o, u, except)
 	})
 }
 
 func (f *Farm) clash(h *host, u *unit, except *host) bool {
 	for i := range u.reps {
 		o := u.reps[i].host
-		if o != except && (o.id == h.id || f.cfg.Verify > 1 && o.account == h.account) {
+		if o != except && (o.id == h.id || f.votes() && o.account == h.account) {
 			return true
 		}
 	}
@@ -103,7 +103,7 @@ func (f *Farm) assign(h *host, u *unit) {
 	h.running = append(h.running, u)
 	h.start(f.now)
 	f.stats.Replicas++
-	f.setWants(u, f.lacks(u.count()) > 0)
+	f.setWants(u, u.lacks(u.count()) > 0)
 	f.open = f.open || u.wants && len(u.failed) > 0 // h is no alternative to those any more
 	f.emit(Assign{h.id, u.id})
 }

@@ -6,6 +6,8 @@ import "time"
 type Config struct {
 	// Verify is how many equal votes make a result; at least 1, the default, which is no voting.
 	Verify int
+	// Check, with Verify 1, decides which results are computed once more; nil = none. A checked one needs two equal votes.
+	Check Checker
 	// Retries is how many replicas of a unit may be lost, fail or disagree before the
 	// unit fails. 0 means none.
 	Retries int
@@ -51,6 +53,9 @@ const (
 
 func (c Config) withDefaults() Config {
 	c.Verify = max(c.Verify, 1)
+	if c.Verify > 1 {
+		c.Check = nil // all are
+	}
 	c.Retries = max(c.Retries, 0)
 	if c.MaxAhead <= 0 {
 		c.MaxAhead = 1024

@@ -10,5 +10,6 @@
 //
 // Words: a unit is one input of the job, numbered from 0. A replica is one host's try at a
 // unit. A host has slots, which compute, and a queue of units for each slot, which hides
-// the round trip. A vote is a revealed result; a quorum is Config.Verify equal votes.
+// the round trip. A vote is a revealed result; a quorum is Config.Verify equal
+// votes, or two for a unit that Config.Check has checked.
 package farm

@@ -142,17 +142,20 @@ func (f *Farm) HostSlots(id HostID, slots int, now time.Time) []Action {
 	return f.end(h)
 }
 
-// Committed says that a host has computed a replica and hides the result. Only with Verify > 1.
+// Committed says that a host has computed a replica and hides the result. Only with Verify > 1 or a Checker.
 func (f *Farm) Committed(id HostID, unit uint64, commitment ledger.Digest, now time.Time) []Action {
 	if !f.begin(now) {
 		return nil
 	}
 	h, u, r := f.find(id, unit)
-	if r == nil || r.state != running || f.cfg.Verify == 1 {
+	if r == nil || r.state != running || !f.votes() {
 		return f.end(h)
 	}
 	r.commitment = commitment
 	f.computed(h, u, r, committed)
+	if u.quorum == 1 && f.cfg.Check.Always(h.account) {
+		f.check(u)
+	}
 	f.review(u)
 	return f.end(h)
 }
@@ -165,8 +168,8 @@ func (f *Farm) Commitment(id HostID, unit uint64) (ledger.Digest, bool) {
 	return ledger.Digest{}, false
 }
 
-// Revealed brings a result: with Verify = 1 as soon as it is computed, otherwise after Reveal and a
-// successful CheckReveal. A status that says nothing of the program counts as HostFault.
+// Revealed brings a result: with Verify = 1 and no Checker as soon as it is computed, otherwise after
+// Reveal and a successful CheckReveal. A status that says nothing of the program counts as HostFault.
 func (f *Farm) Revealed(id HostID, unit uint64, v Vote, now time.Time) []Action {
 	if !f.begin(now) {
 		return nil
@@ -176,13 +179,16 @@ func (f *Farm) Revealed(id HostID, unit uint64, v Vote, now time.Time) []Action 
 	case r == nil || r.state == voted:
 	case !v.Status.Deterministic():
 		f.fault(h, u, v.Status.String())
-	case f.cfg.Verify > 1 && (r.state == running || !r.asked):
+	case f.votes() && (r.state == running || !r.asked):
 		f.fault(h, u, "result shown before it was asked for")
 	default:
-		if f.cfg.Verify == 1 {
+		if !f.votes() {
 			f.computed(h, u, r, voted)
 		}
 		r.state, r.vote = voted, v
+		if u.quorum == 1 && f.cfg.Check != nil && f.cfg.Check.Draw(h.account) {
+			f.check(u)
+		}
 		f.review(u)
 	}
 	return f.end(h)
@@ -254,6 +260,9 @@ func (f *Farm) Stats() Stats {
 	s.Known, s.Ended, s.Open = f.known, f.done+uint64(len(f.ended)), uint64(len(f.units))
 	return s
 }
+
+// votes reports whether results are hidden behind commitments, and may be compared.
+func (f *Farm) votes() bool { return f.cfg.Verify > 1 || f.cfg.Check != nil }
 
 // begin starts an event; it reports false when the job is over.
 func (f *Farm) begin(now time.Time) bool {

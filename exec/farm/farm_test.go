@@ -41,6 +41,16 @@ func truth(unit uint64) Vote {
 	return Vote{Digest: ledger.Digest{1, byte(unit), byte(unit >> 8)}, Fuel: 7, Status: exec.Exited, OK: true}
 }
 
+// checks draws some results by their count.
+type checks struct{ all, drawn, picked int }
+
+func (c *checks) Always(a ledger.Account) bool { return int(a[0])%3 < c.all }
+func (c *checks) Draw(ledger.Account) bool     { c.drawn++; return c.drawn%3 == 0 }
+func (c *checks) Pick(n int) int               { c.picked++; return c.picked % n }
+
+// voting reports whether results are committed to before they are shown.
+func (w *world) voting() bool { return w.cfg.Verify > 1 || w.cfg.Check != nil }
+
 func (w *world) peer(id HostID) *peer {
 	for _, p := range w.hosts {
 		if p.id == id {
@@ -108,7 +118,7 @@ func (w *world) perform(actions []Action) {
 			if len(a.Winners) < max(w.cfg.Verify, 1) {
 				w.t.Fatalf("unit %d accepted by %v", a.Unit, a.Winners)
 			}
-			if w.cfg.Verify > 1 && a.Vote != truth(a.Unit) {
+			if (w.cfg.Verify > 1 || len(a.Winners) > 1) && a.Vote != truth(a.Unit) {
 				w.t.Fatalf("unit %d: liars who do not collude won", a.Unit)
 			}
 		case Fail:
@@ -185,7 +195,7 @@ func (w *world) assign(a Assign) {
 	case len(p.held) >= p.room:
 		w.t.Fatalf("%s has %d units and room for %d", p.id, len(p.held)+1, p.room)
 	}
-	clash := func(o *peer) bool { return o.id == p.id || w.cfg.Verify > 1 && o.account == p.account }
+	clash := func(o *peer) bool { return o.id == p.id || w.voting() && o.account == p.account }
 	for _, o := range w.hosts {
 		if clash(o) && (has(o.held, a.Unit) || has(o.hidden, a.Unit) || has(o.asked, a.Unit)) {
 			w.t.Fatalf("unit %d is at %s and goes to %s of the same account too", a.Unit, o.id, p.id)
@@ -246,7 +256,7 @@ func (w *world) work(p *peer, pick int, lie uint64) bool {
 	case len(p.held) > 0:
 		u := p.held[pick%len(p.held)]
 		drop(&p.held, u)
-		if w.cfg.Verify > 1 {
+		if w.voting() {
 			p.hidden = append(p.hidden, u)
 			w.perform(w.farm.Committed(p.id, u, ledger.Digest{}, w.now))
 		} else {
@@ -268,6 +278,9 @@ func TestEveryUnitEndsOnceUnderAnySchedule(t *testing.T) {
 			MaxAhead: rapid.IntRange(1, 20).Draw(t, "ahead"),
 			MaxOpen:  rapid.IntRange(0, 6).Draw(t, "open"),
 			BadAfter: rapid.IntRange(1, 3).Draw(t, "bad-after"),
+		}
+		if cfg.Verify == 1 && rapid.Bool().Draw(t, "auto") {
+			cfg.Check = &checks{all: rapid.IntRange(0, 3).Draw(t, "checked always")}
 		}
 		cfg.Straggler.Off = rapid.Bool().Draw(t, "no-dup")
 		w := &world{t: t, farm: New(cfg), cfg: cfg, now: time.Unix(0, 0), ended: map[uint64]bool{}, votes: map[uint64][]*peer{}}

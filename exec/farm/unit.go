@@ -9,13 +9,15 @@ import (
 
 // A unit is one that was opened and has no result yet.
 type unit struct {
-	id     uint64
-	reps   []replica
-	faults int      // replicas that were lost or failed
-	dups   int      // duplicates made because it was slow
-	failed []HostID // hosts that failed it, at most Retries+1
-	reason string   // the last failure
-	wants  bool     // is in Farm.want
+	id      uint64
+	reps    []replica
+	faults  int      // replicas that were lost or failed
+	dups    int      // duplicates made because it was slow
+	failed  []HostID // hosts that failed it, at most Retries+1
+	reason  string   // the last failure
+	wants   bool     // is in Farm.want
+	quorum  int      // equal votes that make its result
+	checker *host    // whom a check of it is kept for; nil = anybody
 }
 
 // A replica is one host's try at a unit. A replica that failed is removed.
@@ -51,11 +53,13 @@ func (u *unit) remove(id HostID) {
 	u.reps = slices.DeleteFunc(u.reps, func(r replica) bool { return r.host.id == id })
 }
 
+func (u *unit) hasFailed(id HostID) bool { return slices.Contains(u.failed, id) }
+
 // blame counts a failed try.
 func (u *unit) blame(id HostID, reason string) {
 	u.faults++
 	u.reason = reason
-	if !slices.Contains(u.failed, id) {
+	if !u.hasFailed(id) {
 		u.failed = append(u.failed, id)
 	}
 }
@@ -95,6 +99,6 @@ func (u *unit) count() (t tally) {
 func (v Vote) equal(w Vote) bool { return v.Digest == w.Digest && v.Fuel == w.Fuel }
 
 // lacks is how many more replicas a quorum needs if all that are under way agree.
-func (f *Farm) lacks(t tally) int {
-	return f.cfg.Verify - t.agree - t.running - t.committed - t.revealing
+func (u *unit) lacks(t tally) int {
+	return u.quorum - t.agree - t.running - t.committed - t.revealing
 }

@@ -11,7 +11,7 @@ import (
 func (f *Farm) review(u *unit) {
 	t := u.count()
 	switch lost := u.faults + t.voted - t.agree; {
-	case t.agree >= f.cfg.Verify:
+	case t.agree >= u.quorum:
 		f.accept(u, t.lead)
 		return
 	case lost > f.cfg.Retries:
@@ -20,8 +20,8 @@ func (f *Farm) review(u *unit) {
 	}
 	// Reveal only when a quorum is committed, and no more than a quorum needs: what a late
 	// duplicate hides need not be paid for.
-	if t.agree+t.revealing+t.committed >= f.cfg.Verify {
-		need := f.cfg.Verify - t.agree - t.revealing
+	if t.agree+t.revealing+t.committed >= u.quorum {
+		need := u.quorum - t.agree - t.revealing
 		for i := range u.reps {
 			if r := &u.reps[i]; need > 0 && r.state == committed {
 				need--
@@ -37,12 +37,12 @@ func (f *Farm) review(u *unit) {
 			}
 		}
 	}
-	f.setWants(u, f.lacks(t) > 0)
+	f.setWants(u, u.lacks(t) > 0)
 }
 
 // accept ends a unit with the vote of a quorum.
 func (f *Farm) accept(u *unit, v Vote) {
-	a := Accept{Unit: u.id, Vote: v, Winners: make([]HostID, 0, f.cfg.Verify)}
+	a := Accept{Unit: u.id, Vote: v, Winners: make([]HostID, 0, u.quorum)}
 	var banned []HostID
 	for i := range u.reps {
 		switch r := &u.reps[i]; {
@@ -74,7 +74,7 @@ func (f *Farm) fail(u *unit, t tally) {
 	f.stats.Failed++
 	reason := fmt.Sprintf("%d tries failed, the last one: %s", u.faults, u.reason)
 	if t.voted > t.agree {
-		reason = fmt.Sprintf("%d hosts gave no %d equal results: is the program deterministic?", t.voted, f.cfg.Verify)
+		reason = fmt.Sprintf("%d hosts gave no %d equal results: is the program deterministic?", t.voted, u.quorum)
 	}
 	f.emit(Fail{u.id, reason})
 	f.finish(u)

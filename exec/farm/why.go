@@ -40,6 +40,9 @@ func (f *Farm) Why() string {
 			return fmt.Sprintf("unit %d is disputed and needs a host of an account that has not voted on it", u.id)
 		}
 	}
+	if len(f.want) > 0 && f.want[0].quorum > f.cfg.Verify {
+		return fmt.Sprintf("unit %d is to be checked and needs a host of another account: wait for more hosts, or trust with verify 1", f.want[0].id)
+	}
 	if len(f.want) > 0 {
 		return fmt.Sprintf("unit %d needs a host that is not avoided and has an account without a replica of it", f.want[0].id)
 	}

@@ -409,6 +409,9 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 				d.settler.Kick(e.Peer)
 				meet(e.Peer)
 				d.emit("info", "peer", fmt.Sprintf("%s connected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
+				if why := wrongClock(d.net.Name(e.Peer), e.Skew); why != "" {
+					d.emit("warn", "peer", why, "peer", d.net.Name(e.Peer))
+				}
 			case p2p.PeerRefused:
 				d.emit("warn", "peer", e.Why, "peer", d.net.Name(e.Peer))
 			case p2p.PeerDisconnected:

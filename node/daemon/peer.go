@@ -51,6 +51,11 @@ func (d *Daemon) Peer(ctx context.Context, id string) (v node.PeerView, err erro
 	}
 	v.Did, v.Got, v.Frozen = st.Did, st.Got, x.Frozen
 	v.Leases, v.Unpaid, v.Window, v.Defaults, v.Trust = x.Leases, x.Unpaid, x.Window.Allowed(), x.Window.Defaults(), node.Trust(x.Window)
+	c, chance, err := d.requester.Conduct(a)
+	if err != nil {
+		return v, err
+	}
+	v.Valid, v.Row, v.Wrong, v.Check = c.Valid, c.Row, c.Wrong, chance
 	limit, why, limited, err := d.provider.Limit(a)
 	if limited {
 		v.Limited, v.Limit, v.Flow, v.Starter, v.Owes, v.Today, v.Why = true, limit.Total(), limit.Flow, limit.Starter, limit.Owes, limit.Today, why

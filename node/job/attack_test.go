@@ -333,7 +333,7 @@ type desk struct {
 
 // withRequester runs test with a requester whose market shows the offers that hosts returns. All
 // parties settle.
-func withRequester(t *testing.T, verify int, hosts func(h *hub) (parties []*party, offers []market.Offer), test func(t *testing.T, d *desk)) {
+func withRequester(t *testing.T, verify exec.Verify, hosts func(h *hub) (parties []*party, offers []market.Offer), test func(t *testing.T, d *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newHub(t)
 		me := net.party()

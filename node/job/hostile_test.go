@@ -106,7 +106,12 @@ const hostileUnits = 12
 
 // runAgainst runs a job on a cheat and honest hosts and checks that every result is right and nothing
 // is paid for cheating. then gets the cheat's part.
-func runAgainst(t *testing.T, verify, honest int, work func(*cheat, Stream, *cheatedLease), then func(t *testing.T, j node.Job, cheat node.JobPeer, earned ledger.Credits), grants ...grant) {
+func runAgainst(t *testing.T, verify exec.Verify, honest int, work func(*cheat, Stream, *cheatedLease), then func(t *testing.T, j node.Job, cheat node.JobPeer, earned ledger.Credits), grants ...grant) {
+	runOverheard(t, verify, honest, nil, work, then, grants...)
+}
+
+// runOverheard is runAgainst where hear, if not nil, gets every frame that an honest host sends, before the requester does.
+func runOverheard(t *testing.T, verify exec.Verify, honest int, hear func(from *party, to Stream, f frame), work func(*cheat, Stream, *cheatedLease), then func(t *testing.T, j node.Job, cheat node.JobPeer, earned ledger.Credits), grants ...grant) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newHub(t)
 		me := net.party()
@@ -119,6 +124,9 @@ func runAgainst(t *testing.T, verify, honest int, work func(*cheat, Stream, *che
 		offers := []market.Offer{c.offer()}
 		for range honest {
 			p := net.party()
+			if hear != nil {
+				p.Env.Net = wiretap{p.link, func(to Stream, f frame) { hear(p, to, f) }}
+			}
 			p.provide(lends(2))
 			parties, offers = append(parties, p), append(offers, p.offer())
 		}

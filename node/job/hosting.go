@@ -41,6 +41,7 @@ type hosting struct {
 	limit    ledger.Credits // what may be claimed in all, at most the LOCK
 	why      string         // the limit's reason
 	since    time.Time      // when it was granted
+	expiry   time.Time      // of the LOCK, by the clock as it was then: setting it ends no lease
 	slots    int
 	owner    string // under which blobs are pinned
 	member   []byte
@@ -120,7 +121,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 	h := &hosting{
 		p: p, s: s, job: id, manifest: m, lock: lock, price: o.Price, worst: worst, lease: lease, slots: lease.Slots,
 		owner: "lease/" + lock.ID.String(), member: o.Membership, ready: make(chan struct{}),
-		since: time.Now(), wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
+		since: time.Now(), expiry: time.Now().Add(time.Until(lock.Expiry)), wake: make(chan struct{}, 1), running: map[uint64]*guest{}, committed: map[uint64]*finished{},
 		trusted: credit, limit: lock.Amount, why: why,
 		out: frame{Grant: &grant{Slots: lease.Slots, Queue: lease.Slots * queueAhead}},
 	}
@@ -401,7 +402,7 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 			if h.p.expired(h.lease, h.waiting()) {
 				h.end(refuse(CodeIdle, ""))
 			}
-			if time.Now().After(h.lock.Expiry) {
+			if time.Now().After(h.expiry) {
 				h.end(refuse(CodeCredit, "the LOCK has expired"))
 			}
 			if err := h.s.WriteFrame(emptyFrame); err != nil {
@@ -632,7 +633,7 @@ func (h *hosting) claim(ctx context.Context, batch []*finished, f *frame) error 
 // note keeps what other leases of the payer need to know of this one; mu is held.
 func (h *hosting) note() {
 	n := len(h.finished) + len(h.claimed)
-	if h.manifest.Verify == 1 {
+	if !h.manifest.Verify.Votes() {
 		n += len(h.running)
 	}
 	h.risked.Store(int32(n))
@@ -647,7 +648,7 @@ func (h *hosting) note() {
 // that the lowest unit without a result can always be computed: when a host is lost, two others may
 // each hold all they can hide and need what the other has not computed.
 func (h *hosting) mayRun(unit uint64, now time.Time) bool {
-	if h.manifest.Verify == 1 {
+	if !h.manifest.Verify.Votes() {
 		return len(h.running)+len(h.finished)+len(h.claimed) < max(h.window-h.p.risk(h), 1)
 	}
 	fresh, hidden := len(h.running), 0
@@ -773,7 +774,7 @@ func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fa
 	case cancelled || !wanted:
 	case f != nil:
 		h.out.Faults = append(h.out.Faults, *f)
-	case h.manifest.Verify > 1:
+	case h.manifest.Verify.Votes():
 		r.at = time.Now()
 		h.committed[u] = r
 		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r)})

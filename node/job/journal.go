@@ -20,6 +20,7 @@ import (
 //	job/i/<id><unit>    exec.Input, unit as 8 bytes big-endian
 //	job/o/<id><unit>    outcome
 //	job/l/<lock>        holder: with whom a LOCK is shared
+//	job/c/<account>     conduct: what checks of its results came to
 //	job/k/<id><lock>    a LOCK of ours for the job, so that what it paid is found in the ledger
 type journal struct{ store ledger.Store }
 
@@ -36,6 +37,7 @@ type jobState struct {
 	Spent    ledger.Credits `cbor:"8,keyasint,omitempty"`
 	Disputes uint64         `cbor:"9,keyasint,omitempty"`
 	Blobs    bool           `cbor:"10,keyasint,omitempty"` // some result has bytes outside the journal
+	Doubtful uint64         `cbor:"11,keyasint,omitempty"`
 }
 
 // outcome is one finished unit.
@@ -47,6 +49,9 @@ type outcome struct {
 	Tries  int            `cbor:"5,keyasint"`
 	Losers int            `cbor:"6,keyasint,omitempty"`
 	Ended  int64          `cbor:"7,keyasint,omitempty"` // Unix ms
+
+	Alone    *ledger.Account `cbor:"8,keyasint,omitempty"` // verify auto left the result of this one unchecked
+	Doubtful uint64          `cbor:"9,keyasint,omitempty"` // earlier units whose results came into doubt
 }
 
 func (o *outcome) failed() bool { return o.Error != "" || !o.Result.Result.OK() }

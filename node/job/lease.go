@@ -388,7 +388,7 @@ func (l *lease) takeResult(ctx context.Context, x *result, news *news) error {
 	l.mu.Unlock()
 	r := l.run
 	if late {
-		if r.m.Verify == 1 {
+		if !r.m.Verify.Votes() {
 			r.payLate(l, x)
 		} else { // nobody has checked it
 			l.refuse(x.Unit, CodeLate)
@@ -398,9 +398,12 @@ func (l *lease) takeResult(ctx context.Context, x *result, news *news) error {
 	if !mine || seen {
 		return refuse(CodeProtocol, "unit %d was not asked for", x.Unit)
 	}
-	if r.m.Verify > 1 {
+	if r.m.Verify.Votes() {
 		if len(x.Nonce) != 32 || !committed || !farm.CheckReveal(commitment, r.env.Book.Network(), l.lock, x.Unit, l.account, farm.Nonce(x.Nonce), x.Digest, x.Result.Fuel) {
-			r.post(func(now time.Time) []farm.Action { return r.farm.Mismatch(farm.HostID(l.peer), x.Unit, now) })
+			r.post(func(now time.Time) []farm.Action {
+				r.wrong(l.account)
+				return r.farm.Mismatch(farm.HostID(l.peer), x.Unit, now)
+			})
 			return refuse(CodeOutvoted, "unit %d was revealed as something else than committed", x.Unit)
 		}
 	}

@@ -200,6 +200,8 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	switch {
 	case errors.Is(err, ledger.ErrFrozen), errors.As(err, new(*ledger.ForkError)):
 		return nil, refuse(CodeFrozen, "%v", err)
+	case errors.Is(err, ledger.ErrExpired):
+		return nil, refuse(CodeRecord, "%v; here it is %s: compare the clocks of both machines", err, clock())
 	case err != nil:
 		return nil, refuse(CodeRecord, "%v", err)
 	}
@@ -212,7 +214,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	case lock.Job != ledger.Digest(id):
 		return nil, refuse(CodeRecord, "the LOCK is for another job")
 	case lock.Expiry.After(time.Now().Add(longestLock(m))):
-		return nil, refuse(CodeRecord, "the LOCK stands until %s: too long", lock.Expiry.UTC().Format(time.RFC3339))
+		return nil, refuse(CodeRecord, "the LOCK stands until %s: too long; here it is %s: compare the clocks of both machines", lock.Expiry.UTC().Format(time.RFC3339), clock())
 	case lock.Amount < worst:
 		return nil, refuse(CodeCredit, "the LOCK holds %s, one unit may cost %s", lock.Amount, worst)
 	}
@@ -345,6 +347,9 @@ func (p *Provider) owes(payer ledger.Account, now time.Time) time.Duration {
 func longestLock(m exec.Manifest) time.Duration {
 	return lockLife + 2*time.Duration(m.Limits.WallMs)*time.Millisecond + 5*time.Minute
 }
+
+// clock is what the time is here, for those whose clock shows another.
+func clock() string { return time.Now().UTC().Format(time.RFC3339) }
 
 // claimedOn reports whether work was claimed under a LOCK before: then its sums are not ours to begin.
 func (p *Provider) claimedOn(lock ledger.Digest) bool {

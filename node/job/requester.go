@@ -45,6 +45,7 @@ type Requester struct {
 	ctx     context.Context // of all jobs; Close ends it
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	conduct *conducts
 
 	mu    sync.Mutex // guards what follows
 	runs  map[exec.JobID]*run
@@ -58,7 +59,7 @@ type record struct{ good, bad uint64 }
 // NewRequester returns a requester without jobs; Resume brings the journaled ones back.
 func NewRequester(env Env, x *Exchange, s *Settler, m Market) *Requester {
 	r := &Requester{env: env, x: x, j: journal{env.Store}, settler: s, market: m,
-		runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}}
+		conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -77,9 +78,12 @@ func (r *Requester) Resume() error {
 			return err
 		}
 		if s.State != node.JobRunning && s.Done == s.Units && s.Failed == 0 && !s.Blobs {
-			n.prefix, n.job.Done, n.job.Spent, n.job.Disputes = s.Units, s.Done, s.Spent, s.Disputes
+			n.prefix, n.job.Done, n.job.Spent, n.job.Disputes, n.job.Doubtful = s.Units, s.Done, s.Spent, s.Disputes, s.Doubtful
 		} else if err := r.j.outcomes(id, func(unit uint64, o outcome) {
 			n.count(unit, o)
+			if o.Alone != nil {
+				n.unchecked[*o.Alone]++
+			}
 			n.pinOutcome(o)
 			n.farm.Restore(unit)
 		}); err != nil {
@@ -128,12 +132,16 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	if err != nil {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: "need: " + err.Error(), Hint: "see `p3 offer ls --json` for what offers have"}
 	}
+	var check farm.Checker
+	if m.Verify == exec.VerifyAuto {
+		check = r.conduct
+	}
 	n := &run{
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
 		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4),
-		farm:   farm.New(farm.Config{Verify: m.Verify, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs}),
+		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs}),
 		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
-		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}),
+		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
 		job: node.Job{ID: id, Name: m.Name, State: node.JobRunning, Created: time.UnixMilli(m.Created), Units: s.Units,
 			Closed: s.Closed, Budget: m.Budget, Verify: m.Verify},
 	}

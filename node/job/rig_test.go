@@ -353,7 +353,7 @@ func (p *party) program() exec.File {
 	return f
 }
 
-func (p *party) manifest(verify int) exec.Manifest {
+func (p *party) manifest(verify exec.Verify) exec.Manifest {
 	return exec.Manifest{
 		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: "job", Program: p.program(), Each: exec.EachLines,
 		Limits: exec.Limits{Fuel: 2 * unitFuel, Memory: 1 << 20, WallMs: 10_000, Output: 1 << 20}, Verify: verify, Budget: ledger.Credit, Retries: 3,

@@ -68,7 +68,9 @@ type run struct {
 	hireLater  bool      // then, at the latest
 	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
 	meanFuel   ledger.Fuel
-	ending     []settled // finished and not yet on their way to the journal
+	unchecked  map[ledger.Account]uint64 // results that verify auto accepted from one host each, since its last wrong one
+	doubtful   uint64                    // of these, of hosts that were wrong since; not yet in an outcome
+	ending     []settled                 // finished and not yet on their way to the journal
 
 	inputs   sync.Mutex  // held by whoever adds inputs
 	saving   sync.Mutex  // held from a look at state to the end of the commit that replaces it
@@ -215,6 +217,7 @@ func (r *run) tend(now time.Time) {
 		}
 		switch unit, hides, stuck := l.overdue(now, time.Duration(r.m.Limits.WallMs)*time.Millisecond); {
 		case hides: // others have shown theirs meanwhile: it may not choose now
+			r.wrong(l.account)
 			r.perform(r.farm.Mismatch(farm.HostID(p), unit, now))
 		case stuck:
 			l.end(refuse(CodeDeadline, "brought nothing forth for the time of a unit"))
@@ -243,9 +246,10 @@ func (r *run) hire(now time.Time) {
 	for range r.opening {
 		slots++
 	}
-	want := waiting * uint64(r.m.Verify)
+	most := r.m.Verify.Most()
+	want := waiting * uint64(most)
 	if r.m.Jobs > 0 {
-		want = min(waiting, uint64(r.m.Jobs)) * uint64(r.m.Verify)
+		want = min(waiting, uint64(r.m.Jobs)) * uint64(most)
 	}
 	if r.farm.Why() == "" || len(r.leases) == 0 {
 		r.stuckSince = time.Time{}
@@ -255,7 +259,7 @@ func (r *run) hire(now time.Time) {
 	if !r.stuckSince.IsZero() && now.Sub(r.stuckSince) >= stuckTime && len(r.opening) == 0 {
 		want, r.stuckSince = max(want, uint64(slots)+1), now // those hired cannot go on, as after a dispute: one more
 	}
-	if uint64(slots) >= want && len(accounts)+len(r.opening) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
+	if uint64(slots) >= want && len(accounts)+len(r.opening) >= most || len(r.leases)+len(r.opening) >= maxLeases {
 		return
 	}
 	if r.hireLater = now.Before(r.hireAt); r.hireLater {
@@ -267,7 +271,7 @@ func (r *run) hire(now time.Time) {
 	avail := r.available()
 	chosen := 0
 	for i, c := range ranking.Ranked {
-		if uint64(slots) >= want && len(accounts) >= r.m.Verify || len(r.leases)+len(r.opening) >= maxLeases {
+		if uint64(slots) >= want && len(accounts) >= most || len(r.leases)+len(r.opening) >= maxLeases {
 			break
 		}
 		worst, err := c.Offer.Price.Cost(r.m.Limits.Fuel)
@@ -315,10 +319,10 @@ func (r *run) tooDear(m market.Ranking, avail ledger.Credits) (least ledger.Cred
 	}
 	for _, o := range offers {
 		worst, err := o.Price.Cost(r.m.Limits.Fuel)
-		if err != nil || worst > ledger.MaxCredits/ledger.Credits(r.m.Verify) {
+		if err != nil || worst > ledger.MaxCredits/ledger.Credits(r.m.Verify.Most()) {
 			continue
 		}
-		worst *= ledger.Credits(r.m.Verify)
+		worst *= ledger.Credits(r.m.Verify.Most())
 		if worst <= avail {
 			return 0
 		}
@@ -335,7 +339,7 @@ func (r *run) toCome(s farm.Stats) uint64 {
 	if r.snapshot().Closed {
 		return 0
 	}
-	return max(s.Ended, 64) * uint64(r.m.Verify)
+	return max(s.Ended, 64) * uint64(r.m.Verify.Most())
 }
 
 // mostCost is the most that the units left can cost at one provider, with room for repeats.
@@ -590,10 +594,21 @@ func (r *run) accept(a farm.Accept) {
 			st.view.Paid += cost
 		}
 		r.req.noteGood(peer.ID(h))
+		switch {
+		case len(a.Winners) > 1:
+			r.req.conduct.note(x.lease.account, true)
+		case r.m.Verify == exec.VerifyAuto:
+			s.out.Alone = &x.lease.account
+			r.unchecked[x.lease.account]++
+			if st := r.standing[peer.ID(h)]; st != nil {
+				st.view.Unchecked++
+			}
+		}
 	}
 	for _, h := range a.Losers { // the farm's Refuse finds nothing shown any more
 		if x, ok := r.shown[a.Unit][peer.ID(h)]; ok {
 			x.lease.refuse(a.Unit, CodeOutvoted)
+			r.wrong(x.lease.account)
 		}
 	}
 	s.out.Result.Nonce = nil
@@ -605,6 +620,19 @@ func (r *run) accept(a farm.Accept) {
 	}
 	delete(r.shown, a.Unit)
 	r.ending = append(r.ending, s)
+}
+
+// wrong notes that an account gave a wrong result: from now on all of them are checked, and those of this job that
+// nobody checked are in doubt.
+func (r *run) wrong(a ledger.Account) {
+	r.req.conduct.note(a, false)
+	n := r.unchecked[a]
+	if n == 0 {
+		return
+	}
+	delete(r.unchecked, a)
+	r.doubtful += n
+	r.env.Emit("warn", "job", fmt.Sprintf("%s gave a wrong result; %d of its results were accepted unchecked before", r.env.who(a), n), "job", r.id.Short())
 }
 
 // payLate pays for a result that was finished while its cancellation was on the way: the work is
@@ -641,6 +669,7 @@ func (r *run) settle() {
 	if len(r.ending) == 0 {
 		return
 	}
+	r.ending[0].out.Doubtful, r.doubtful = r.doubtful, 0
 	select {
 	case r.ended <- r.ending:
 	case <-r.req.ctx.Done(): // the node stops: the units run again after the restart
@@ -683,7 +712,7 @@ func (r *run) save(batch []settled) bool {
 			bills[p.lease] = append(bills[p.lease], bill{s.unit, p.cost})
 		}
 	}
-	if r.insist(r.req.ctx, "results", func() error { return r.env.Store.Commit(r.req.ctx, ops...) }) != nil {
+	if r.insist(r.req.ctx, "results", func() error { return r.req.conduct.commit(r.req.ctx, ops...) }) != nil {
 		return false
 	}
 	for l, b := range bills {
@@ -746,6 +775,7 @@ func (r *run) count(unit uint64, o outcome) {
 	r.job.Done++
 	r.job.Spent += o.Cost
 	r.job.Disputes += uint64(o.Losers)
+	r.job.Doubtful += o.Doubtful
 	if o.failed() {
 		r.job.Failed++
 		if len(r.failed) < maxFailed {
@@ -827,7 +857,7 @@ func (r *run) finish() {
 			s.State = node.JobDone
 		}
 		s.Ended = time.Now().UnixMilli()
-		s.Done, s.Failed, s.Spent, s.Disputes, s.Blobs = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes, r.hasBlobs.Load()
+		s.Done, s.Failed, s.Spent, s.Disputes, s.Blobs, s.Doubtful = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes, r.hasBlobs.Load(), r.job.Doubtful
 		return nil
 	}
 	if r.req.ctx.Err() != nil || r.insist(r.req.ctx, "the end of the job", func() error { return r.restate(context.WithoutCancel(r.ctx), end) }) != nil {

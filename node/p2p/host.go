@@ -197,6 +197,7 @@ func newDHT(h host.Host, cfg Config) (*kad.IpfsDHT, error) {
 		kad.Mode(mode),
 		kad.Validator(validator),
 		kad.BootstrapPeers(cfg.Bootstrap...),
+		kad.RoutingTablePeerDiversityFilter(newDiverse(h)),
 		kad.ValueDatastore(newBoundedStore(maxValues)),
 		kad.ProviderDatastore(newBoundedStore(maxProviders)),
 		kad.MaxRecordAge(maxRecordAge),

@@ -48,6 +48,7 @@ type Event struct {
 	Name    string
 	Account ledger.Account
 	Why     string
+	Skew    time.Duration // as in PeerInfo, of PeerGreeted
 }
 
 // peerState is a connected peer. Its fields are written once, before met is closed.
@@ -268,7 +269,7 @@ func (n *Node) met(p peer.ID, s *peerState, h hello, account ledger.Account, err
 		return
 	}
 	if err == nil {
-		n.tell(Event{Kind: PeerGreeted, Peer: p, Name: h.Name, Account: account})
+		n.tell(Event{Kind: PeerGreeted, Peer: p, Name: h.Name, Account: account, Skew: s.skew})
 		n.ping(n.ctx, p)
 		return
 	}

@@ -68,8 +68,8 @@ func (n *Net) secret(name, use string) []byte {
 	return s[:]
 }
 
-// addr is the address of the i-th node.
-func addr(i int) netip.Addr { return netip.AddrFrom4([4]byte{1, 0, byte(i >> 8), byte(i)}) }
+// addr is the address of the i-th node: each in a network of its own, as machines all over the Internet are.
+func addr(i int) netip.Addr { return netip.AddrFrom4([4]byte{byte(185 + i>>8), byte(i), 0, 1}) }
 
 // others are the addresses of all nodes but x: what an invite would name.
 func (n *Net) others(x *Node) (out []peer.AddrInfo) {

@@ -32,7 +32,7 @@ type scenario struct {
 // Run runs a script, one step a line. "#" begins a comment.
 //
 //	node NAME [donate] [slots=N] [speed=FUEL/S] [lies]   add a node; the first one owns the jobs
-//	job PROGRAM ARGS... units=N verify=N                 unit i gets the line "unit i" on stdin
+//	job PROGRAM ARGS... units=N verify=N|auto               unit i gets the line "unit i" on stdin
 //	until N                                              wait until so many units are done
 //	kill NAME | restart NAME | cut NAME | heal NAME
 //	pass DURATION                                        let time pass
@@ -161,8 +161,10 @@ func (s *scenario) submit(args []string) error {
 		switch {
 		case err == nil && name == "units":
 			s.units = v
-		case err == nil && name == "verify":
-			m.Verify = int(v)
+		case name == "verify":
+			if err := m.Verify.Set(strings.TrimPrefix(a, "verify=")); err != nil {
+				return err
+			}
 		case program == "":
 			program = a
 		default:
