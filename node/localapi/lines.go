@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
@@ -110,8 +112,11 @@ func (h handler) export(w http.ResponseWriter, r *http.Request) error {
 	return writeLines(w, r.Context(), func(ctx context.Context, yield func(ledger.Row) error) error { return h.b.Export(ctx, since, yield) })
 }
 
-// aheadLines is how many lines may wait for a slow reader.
-const aheadLines = 16
+// What may wait for a slow reader: so many lines, and of bytes so many or one line.
+const (
+	aheadLines = 16
+	aheadBytes = 1 << 20
+)
 
 // writeLines streams values as JSON lines, each at once, since the next may be long in coming; those that
 // come faster than a write takes share the next one. What goes wrong before the first line is an ordinary
@@ -126,8 +131,13 @@ func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(c
 	}
 	gone := errors.New("reader has gone")
 	lines, ended := make(chan []byte, aheadLines), make(chan struct{})
+	room := semaphore.NewWeighted(aheadBytes)
+	weight := func(b []byte) int64 { return int64(min(len(b), aheadBytes)) }
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	write := func() {
 		defer close(ended)
+		defer stop()
 		for b := range lines {
 			_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout))
 			if _, err := w.Write(b); err != nil {
@@ -136,6 +146,7 @@ func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(c
 			if len(lines) == 0 && rc.Flush() != nil {
 				return
 			}
+			room.Release(weight(b))
 		}
 	}
 	err := source(ctx, func(v T) error {
@@ -147,8 +158,12 @@ func writeLines[T any](w http.ResponseWriter, ctx context.Context, source func(c
 			begin()
 			go write()
 		}
+		b = append(b, '\n')
+		if room.Acquire(reading, weight(b)) != nil {
+			return gone
+		}
 		select {
-		case lines <- append(b, '\n'):
+		case lines <- b:
 			return nil
 		case <-ended:
 			return gone
