@@ -19,9 +19,10 @@ import (
 // A jobLog is a file with a line for each unit that ended, in the columns of GNU parallel's --joblog
 // (https://www.gnu.org/software/parallel/parallel.html), so that its users' scripts read ours.
 type jobLog struct {
-	w       *os.File
-	command string
-	done    map[uint64]bool // units in the file, from 1, and whether the last line says that it was well
+	w    *os.File
+	app  string
+	args []string
+	done map[uint64]bool // units in the file, from 1, and whether the last line says that it was well
 }
 
 const jobLogHead = "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand"
@@ -31,8 +32,8 @@ const noExit = 255
 
 // openJobLog opens a log for what follows. What is in it counts only for resume, which does not repeat
 // it, or failed, which repeats what failed; otherwise it must be new or empty.
-func openJobLog(path, command string, resume, failed bool) (*jobLog, error) {
-	l := &jobLog{command: command, done: map[uint64]bool{}}
+func openJobLog(path, app string, args []string, resume, failed bool) (*jobLog, error) {
+	l := &jobLog{app: app, args: args, done: map[uint64]bool{}}
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a file that can be written"}
@@ -89,10 +90,7 @@ func (l *jobLog) add(seq uint64, in exec.Input, u node.UnitResult) error {
 		sent = in.StdinFile.Size
 	}
 	took := time.Duration(u.Result.WallMs) * time.Millisecond
-	command := strings.ReplaceAll(l.command, "{}", in.Text)
-	if len(in.Args) > 0 {
-		command = l.command + " " + strings.Join(in.Args, " ")
-	}
+	command := strings.Join(append([]string{l.app}, exec.ExpandArgs(l.args, in)...), " ")
 	_, err := fmt.Fprintf(l.w, "%d\t%s\t%.3f\t%.3f\t%d\t%d\t%d\t0\t%s\n", seq, oneField(strings.Join(u.Hosts, ",")), float64(u.Ended.Add(-took).UnixMilli())/1e3, took.Seconds(),
 		sent, len(u.Result.Stdout)+len(u.Result.Stderr), exit, oneField(command))
 	return err

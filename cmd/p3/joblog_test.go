@@ -46,7 +46,7 @@ func TestHalt(t *testing.T) {
 // What an earlier run wrote decides which inputs are units of the next, also after a crash in the middle of a line.
 func TestJobLogResumes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	log, err := openJobLog(path, "app {}", false, false)
+	log, err := openJobLog(path, "app", []string{"{}"}, false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +72,14 @@ func TestJobLogResumes(t *testing.T) {
 		t.Errorf("log begins with\n%q\n%q", lines[0], lines[1])
 	}
 
-	if _, err := openJobLog(path, "", false, false); !isUsage(err) {
+	if _, err := openJobLog(path, "", nil, false, false); !isUsage(err) {
 		t.Errorf("over an old log: %v, want a usage problem", err)
 	}
 	for name, c := range map[string]struct {
 		failed bool
 		want   string
 	}{"resume": {false, "4 5"}, "resume failed": {true, "2 3 4 5"}} {
-		log, err := openJobLog(path, "app {}", true, c.failed)
+		log, err := openJobLog(path, "app", []string{"{}"}, true, c.failed)
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -102,7 +102,7 @@ func TestJobLogResumes(t *testing.T) {
 
 	other := filepath.Join(t.TempDir(), "other")
 	os.WriteFile(other, []byte("dear diary\n"), 0o600)
-	if _, err := openJobLog(other, "", true, false); !isUsage(err) {
+	if _, err := openJobLog(other, "", nil, true, false); !isUsage(err) {
 		t.Errorf("another file: %v, want a usage problem", err)
 	}
 	if b, _ := os.ReadFile(other); string(b) != "dear diary\n" {

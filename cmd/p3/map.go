@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -100,7 +99,7 @@ func (o *mapOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.logFile, "joblog", "", "write a line for each unit that has ended, in the columns of GNU parallel")
 	f.BoolVar(&o.resume, "resume", false, "leave out the inputs that the job log has")
 	f.BoolVar(&o.resumeFailed, "resume-failed", false, "the same, but do again what failed")
-	f.StringVar(&o.haltText, "halt", "never", "end early: now,fail=N, now,success=N or now,done=N; N may be a percentage of those that ended")
+	f.StringVar(&o.haltText, "halt", "never", "end early: now,fail=N, now,success=N or now,done=N of the results that were printed; N may be a percentage")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "give up when no provider can be had for so long (0 = never)")
 }
 
@@ -218,7 +217,7 @@ func (o *mapOptions) attach(a *app) (*feed, error) {
 	case o.logFile == "" || o.dryRun:
 		return f, nil
 	}
-	f.log, err = openJobLog(o.logFile, strings.Join(append([]string{o.spec.App}, o.spec.Args...), " "), o.resume, o.resumeFailed)
+	f.log, err = openJobLog(o.logFile, o.spec.App, o.spec.Args, o.resume, o.resumeFailed)
 	if err == nil {
 		f.sieve.done = f.log.done
 	}
@@ -403,8 +402,10 @@ func (f *feed) receive(ctx context.Context) error {
 			}
 			if f.halt.met(f.next, f.failed) && !f.halted.Swap(true) {
 				f.a.say("ending %s: %d units have ended, %d of them failed", f.short, f.next, f.failed)
-				_, err := f.cl.CancelJob(ctx, f.id)
-				return errors.Join(err, errHalted)
+				if err := f.again(ctx, func() error { _, err := f.cl.CancelJob(ctx, f.id); return err }); err != nil {
+					return err
+				}
+				return errHalted
 			}
 			return nil
 		})
