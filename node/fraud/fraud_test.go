@@ -200,10 +200,12 @@ func TestAttack19ForgedForkProof(t *testing.T) {
 					c.WriteFrame(append([]byte{0xa1, 0x01, 0x81, 0x59, 0x02, 0xbb}, forged...)) // {1: [proof of 699 bytes]}
 				})
 			}
-			a.meet(t, evil)
 			if way == "gossip" {
+				a.meet(t, evil)
 				evil.inMesh(t, 1)
 				publish(t, evil, forged)
+			} else { // sent away perhaps before they have met
+				a.Connect(t.Context(), evil.AddrInfo())
 			}
 			for gone := false; !gone; {
 				select {
