@@ -44,12 +44,10 @@ func (m *Market) announce(ctx context.Context, offers, adverts *topic) error {
 		now := time.Now()
 		next, put, out := m.sign(now)
 		for _, o := range out {
-			t := offers
 			if o.advert {
-				t = adverts
-			}
-			if err := t.t.Publish(ctx, o.raw); err != nil && ctx.Err() == nil {
-				m.log.Warn("listing not announced", "topic", t.name, "err", err)
+				adverts.publish(ctx, o.raw)
+			} else {
+				offers.publish(ctx, o.raw)
 			}
 		}
 		if put {
@@ -59,6 +57,31 @@ func (m *Market) announce(ctx context.Context, offers, adverts *topic) error {
 			}
 		}
 		due.Reset(next.Sub(now))
+	}
+}
+
+// greet tells neighbours who have begun to listen what we list. What was announced after they fetched it (see ask)
+// and before it could be sent to them would else reach them with its renewal only. In the meantime others come, and
+// our own stream to them opens, without which pubsub sends nothing.
+func (m *Market) greet(ctx context.Context, comers <-chan struct{}, offers, adverts *topic) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-comers:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(greetDelay):
+		}
+		offer, ads := m.own()
+		if offer != nil {
+			offers.publish(ctx, offer)
+		}
+		for _, a := range ads {
+			adverts.publish(ctx, a)
+		}
 	}
 }
 

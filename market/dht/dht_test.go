@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -111,17 +110,6 @@ func (x *trader) connect(t testing.TB, y *trader) {
 	}
 }
 
-// reaches waits until x knows that y listens to a topic. What is announced between the exchange of records on
-// connect and that moment waits for its renewal, minutes later.
-func (x *trader) reaches(t testing.TB, y *trader, topic string) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !slices.Contains(x.cfg.PubSub.ListPeers(x.cfg.Prefix+topic), y.self); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not known to listen to %s within 20 s", topic)
-		}
-	}
-}
-
 // sees waits until x lists an offer of y that fits.
 func (x *trader) sees(t testing.TB, y *trader, fits func(o market.Offer, there bool) bool) time.Duration {
 	t.Helper()
@@ -189,7 +177,6 @@ func TestChangesTravelByGossip(t *testing.T) {
 func TestJobsAreFoundByProviders(t *testing.T) {
 	a, b := startTrader(t, "a"), startTrader(t, "b")
 	a.connect(t, b)
-	a.reaches(t, b, "/adverts")
 	_, changes, cancel := b.Jobs().Subscribe(time.Now())
 	defer cancel()
 	job := exec.JobID{5}
@@ -207,6 +194,41 @@ func TestJobsAreFoundByProviders(t *testing.T) {
 			t.Fatal("advert not seen within 20 s")
 		}
 		a.Retract(job)
+	}
+}
+
+// Who is not known to listen when something is announced, and does not ask, hears of it on coming.
+func TestNewcomersAreGreeted(t *testing.T) {
+	a, ear := startTrader(t, "a"), newTrader(t)
+	defer ear.close()
+	a.publish(t, 3)
+	if err := a.Advertise(market.Advert{Header: market.Header{Account: a.account, Binding: a.binding}, Job: exec.JobID{5}, Kind: exec.KindMap, Engine: exec.EngineWASM, Waiting: 12}); err != nil {
+		t.Fatal(err)
+	}
+	for offer, ads := a.own(); offer == nil || len(ads) == 0; offer, ads = a.own() {
+		time.Sleep(time.Millisecond) // until both are signed, and announced to nobody
+	}
+	ear.connect(t, a)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	subs := map[string]*pubsub.Subscription{}
+	for _, name := range []string{"/offers", "/adverts"} {
+		topic, err := ear.cfg.PubSub.Join(ear.cfg.Prefix + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if subs[name], err = topic.Subscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, sub := range subs {
+		msg, err := sub.Next(ctx)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if h, err := market.Peek(msg.Data); err != nil || h.Peer != a.self {
+			t.Errorf("%s: %+v %v", name, h, err)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type topic struct {
 	name string
 	t    *pubsub.Topic
 	sub  *pubsub.Subscription
+	ears *pubsub.TopicEventHandler // who begins or ceases to listen
 }
 
 // join subscribes to a topic. Its validator does all the work: what is valid and news goes
@@ -45,6 +46,9 @@ func (m *Market) join(name string, take func(raw []byte, from peer.ID) error) (*
 	if t.t, err = m.cfg.PubSub.Join(t.name); err == nil {
 		t.sub, err = t.t.Subscribe()
 	}
+	if err == nil {
+		t.ears, err = t.t.EventHandler()
+	}
 	if err != nil {
 		t.leave()
 		return nil, fmt.Errorf("join %s: %w", t.name, err)
@@ -61,7 +65,32 @@ func (t *topic) drain(ctx context.Context) error {
 	}
 }
 
+// watch pokes comers when a neighbour begins to listen.
+func (t *topic) watch(ctx context.Context, comers chan<- struct{}) error {
+	for {
+		e, err := t.ears.NextPeerEvent(ctx)
+		if err != nil {
+			return err
+		}
+		if e.Type == pubsub.PeerJoin {
+			select {
+			case comers <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+func (t *topic) publish(ctx context.Context, raw []byte) {
+	if err := t.t.Publish(ctx, raw); err != nil && ctx.Err() == nil {
+		t.m.log.Warn("listing not announced", "topic", t.name, "err", err)
+	}
+}
+
 func (t *topic) leave() {
+	if t.ears != nil {
+		t.ears.Cancel()
+	}
 	if t.sub != nil {
 		t.sub.Cancel()
 	}

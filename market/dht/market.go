@@ -44,6 +44,7 @@ type Config struct {
 const (
 	announceGap = 300 * time.Millisecond // between announcements of changed terms
 	freeGap     = 30 * time.Second       // … when only the number of free slots changed: a lease request tells the truth anyway
+	greetDelay  = 2 * time.Second        // from a neighbour's coming to its greeting
 	renewOffer  = market.OfferTTL / 2
 	renewAdvert = market.AdvertTTL / 2
 	retryAfter  = 15 * time.Second // when the DHT could not be told
@@ -237,6 +238,10 @@ func (m *Market) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return offers.drain(ctx) })
 	g.Go(func() error { return adverts.drain(ctx) })
+	comers := make(chan struct{}, 1)
+	g.Go(func() error { return offers.watch(ctx, comers) })
+	g.Go(func() error { return adverts.watch(ctx, comers) })
+	g.Go(func() error { return m.greet(ctx, comers, offers, adverts) })
 	g.Go(func() error { return m.meet(ctx, events.Out()) })
 	g.Go(func() error { return m.announce(ctx, offers, adverts) })
 	g.Go(func() error { return m.search(ctx) })
