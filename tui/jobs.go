@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/node"
 )
 
@@ -119,7 +120,7 @@ func (m *model) jobsView(w, h int) block {
 			fact("started", r.Created.In(m.now.Location()).Format("2006-01-02 15:04:05")),
 			fact("units", fmt.Sprintf("%s of %s done, %s running, %s failed", count(r.Done), r.total(), count(r.Running), count(r.Failed))),
 			fact("credits", fmt.Sprintf("%s spent of at most %s", credits(r.Spent), r.Budget)),
-			fact("replicas", fmt.Sprintf("%s that must agree, %s outvoted", r.Verify, count(r.Disputes))),
+			fact("replicas", fmt.Sprintf("%s, %s outvoted", replicas(r.Verify), count(r.Disputes))),
 		}
 		if r.Doubtful > 0 {
 			facts = append(facts, fact("in doubt", fmt.Sprintf("%s results, unchecked, of hosts that were wrong later", count(r.Doubtful))))
@@ -129,6 +130,17 @@ func (m *model) jobsView(w, h int) block {
 		}
 		return m.g.box(r.name, "enter opens", facts, w, h)
 	})
+}
+
+// replicas says how the results of a job are compared.
+func replicas(v exec.Verify) string {
+	switch v {
+	case exec.VerifyAuto:
+		return "checked by chance"
+	case 1:
+		return "not compared"
+	}
+	return v.String() + " that must agree"
 }
 
 // theJob is the job in front, in the list or opened; nil when there is none.
