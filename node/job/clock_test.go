@@ -31,7 +31,7 @@ func TestAttack30ClockSkewIsNamed(t *testing.T) {
 					t.Fatal(err)
 				}
 				if skew < 0 {
-					time.Sleep(-skew)
+					time.Sleep(-skew) // of fake time, as withProvider has it
 				}
 				h.x.allow(h.host.self, h.m.Program.Hash)
 				s := h.dial()

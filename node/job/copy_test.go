@@ -86,6 +86,16 @@ func first[T any](o *overheard, heard map[uint64][]T, unit uint64, over <-chan s
 	}
 }
 
+// copies serves a lease by do, which may go on until the lease is over.
+func copies(s Stream, l *cheatedLease, do func(f frame, over <-chan struct{})) {
+	defer beating(s)()
+	over := make(chan struct{})
+	defer close(over)
+	for f, ok := l.next(s); ok; f, ok = l.next(s) {
+		do(f, over)
+	}
+}
+
 // TestAttack20ResultCopying: a host that overhears all that the others send, and computes nothing. With their
 // commitments it has nothing to show, since each is bound to its worker and lease, not even once the others have
 // shown their nonces; and no result is shown to anybody before it has committed itself. It earns nothing, and every
@@ -94,10 +104,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 	t.Run("commitments", func(t *testing.T) {
 		o, shown := listen(), 0
 		runOverheard(t, 2, 2, o.hear, func(c *cheat, s Stream, l *cheatedLease) {
-			defer beating(s)()
-			over := make(chan struct{})
-			defer close(over)
-			for f, ok := l.next(s); ok; f, ok = l.next(s) {
+			copies(s, l, func(f frame, over <-chan struct{}) {
 				for _, task := range f.Tasks {
 					go func() { // the first to commit is copied, and when all must show, whoever shows first
 						if hash, ok := first(o, o.commits, task.Unit, over); ok {
@@ -111,7 +118,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 						writeFrame(s, c.sign(l, 1, x))
 					}
 				}
-			}
+			})
 		}, func(t *testing.T, j node.Job, p node.JobPeer, earned ledger.Credits) {
 			unpaid("bad")(t, j, p, earned)
 			if o.count(func() {}); shown == 0 {
@@ -122,10 +129,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 	t.Run("results", func(t *testing.T) {
 		o, asked := listen(), map[uint64]bool{}
 		runOverheard(t, 2, 2, o.hear, func(c *cheat, s Stream, l *cheatedLease) {
-			defer beating(s)()
-			over := make(chan struct{})
-			defer close(over)
-			for f, ok := l.next(s); ok; f, ok = l.next(s) {
+			copies(s, l, func(f frame, over <-chan struct{}) {
 				for _, task := range f.Tasks {
 					o.count(func() { asked[task.Unit] = true })
 					go func() { // waits for a result, to commit to the same
@@ -137,7 +141,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 				if len(f.Reveal) > 0 {
 					c.t.Errorf("the copier was asked to show %v", f.Reveal)
 				}
-			}
+			})
 		}, func(t *testing.T, j node.Job, p node.JobPeer, earned ledger.Credits) {
 			unpaid("")(t, j, p, earned)
 			if o.count(func() {}); len(asked) == 0 {

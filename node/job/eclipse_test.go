@@ -68,7 +68,7 @@ func TestAttack29Eclipse(t *testing.T) {
 				inputs[i] = exec.Input{Stdin: []byte{byte(i)}}
 			}
 			j := d.submit(true, inputs...)
-			time.Sleep(time.Hour) // as far as the budget goes
+			time.Sleep(time.Hour) // of fake time: as far as the budget goes
 			j, err := d.Cancel(t.Context(), j.ID)
 			if err != nil {
 				t.Fatal(err)
