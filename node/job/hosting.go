@@ -425,13 +425,13 @@ func (h *hosting) write(ctx context.Context, wg *sync.WaitGroup) error {
 }
 
 // gather returns how long results wait for others to share a signature and a sync with: while units run here
-// whose results would come too, but only a moment, and not for more than half of what may yet be unpaid, so that
+// whose results would come too, but only a moment, and not for more than half of what may be unpaid, so that
 // computing never waits for pay.
 func (h *hosting) gather(now time.Time) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := len(h.finished) + len(h.out.Commits)
-	if n == 0 || len(h.running) == 0 || h.took >= gatherTime || h.ended != nil || 2*n >= h.window-len(h.claimed) {
+	if n == 0 || len(h.running) == 0 || h.took >= gatherTime || h.ended != nil || 2*n >= h.window {
 		h.gathers = time.Time{}
 		return 0
 	}
