@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -90,52 +91,135 @@ func (b *Book) Recover(ctx context.Context, receipts []Receipt, sure bool) (Reco
 		}
 		good = append(good, r)
 	}
-	return submitForced(ctx, b, func(t *batch) (Recovery, error) { return b.recover(t, good, sure) })
+	ours := b.lostEntries(good)
+	var done Recovery
+	touched := map[Digest]bool{}
+	for {
+		ids, err := submitForced(ctx, b, func(t *batch) ([]Digest, error) { return b.putBackEntries(t, ours) })
+		for _, id := range ids {
+			if !id.IsZero() {
+				touched[id] = true
+			}
+		}
+		if done.Entries += len(ids); err != nil {
+			return done, err
+		}
+		if len(ids) < recoverStep {
+			break
+		}
+	}
+	for some := range slices.Chunk(good, recoverStep) {
+		ids, err := submitForced(ctx, b, func(t *batch) ([]Digest, error) { return b.putBackWorks(t, some) })
+		for _, id := range ids {
+			touched[id] = true
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	done.Leases = len(touched)
+	return submitForced(ctx, b, func(t *batch) (Recovery, error) { return b.heal(t, done, sure) })
 }
 
-// recover changes nothing before the point where it can fail no more, but for what is put back.
-func (b *Book) recover(t *batch, receipts []Receipt, sure bool) (Recovery, error) {
-	type lostEntry struct {
-		e   Entry
-		raw []byte
-		of  Receipt
-	}
+const (
+	recoverStep = 64     // entries or receipts that are put back with one commit, whose size the store bounds
+	rebuildMs   = 60_000 // within which a checkpoint was signed after the entry before it
+)
+
+type lostEntry struct {
+	e   Entry
+	raw []byte
+	of  Receipt
+}
+
+// lostEntries are the entries of ours in receipts, by their place.
+func (b *Book) lostEntries(receipts []Receipt) map[uint64]lostEntry {
+	epoch, _, _ := b.Lost()
 	ours := map[uint64]lostEntry{}
 	for _, r := range receipts {
 		for _, raw := range [][]byte{r.Lock, r.Settle, r.Earn} {
-			if e, err := ParseEntry(raw); err == nil && e.Account == b.key.account && e.Epoch == b.head.Epoch {
+			if e, err := ParseEntry(raw); err == nil && e.Account == b.key.account && e.Epoch == epoch {
 				ours[e.Seq] = lostEntry{e, raw, r}
 			}
 		}
 	}
-	var done Recovery
-	touched := map[Digest]bool{}
-	for {
+	return ours
+}
+
+// putBackEntries puts back the next of our entries, as far as they follow, and returns the lease of each, zero for a
+// checkpoint.
+func (b *Book) putBackEntries(t *batch, ours map[uint64]lostEntry) (ids []Digest, err error) {
+	for len(ids) < recoverStep {
+		if e, ok := b.rebuilt(ours); ok {
+			if _, _, err := b.place(t, e, 0); err != nil {
+				return ids, err
+			}
+			ids = append(ids, Digest{})
+			continue
+		}
 		x, ok := ours[b.head.Len]
 		if !ok || x.e.Prev != b.head.Digest {
 			break
 		}
 		id, err := b.putBack(t, x.e, x.raw, x.of)
 		if err != nil {
-			return done, err
+			return ids, err
 		}
-		done.Entries++
-		touched[id] = true
+		ids = append(ids, id)
 	}
+	return ids, nil
+}
+
+// rebuilt is the checkpoint that is due next, if it was signed: nobody else keeps it, but all that it says follows from the
+// entries before it, except for its time, and its digest stands in the entry after it or in the fence's mark.
+func (b *Book) rebuilt(ours map[uint64]lostEntry) (e Entry, ok bool) {
+	if !b.history.due() {
+		return e, false
+	}
+	var want Digest
+	if after, ok := ours[b.head.Len+1]; ok {
+		want = after.e.Prev
+	} else if b.high.Seq == b.head.Len && b.high.Epoch == b.head.Epoch {
+		want = b.high.Head
+	}
+	if want.IsZero() {
+		return e, false
+	}
+	e = b.history.checkpoint(b.head.next(TypeCheckpoint, time.Time{})) // at the time of the entry before it
+	for range rebuildMs {
+		if e.Digest() == want {
+			return e, true
+		}
+		e.TimeMs++
+	}
+	return e, false
+}
+
+// putBackWorks puts back claims and vouchers and returns the leases of which there were any.
+func (b *Book) putBackWorks(t *batch, receipts []Receipt) (ids []Digest, err error) {
 	for _, r := range receipts {
 		id, err := b.putBackWork(t, r)
 		if err != nil {
-			return done, err
+			return ids, err
 		}
 		if !id.IsZero() {
-			touched[id] = true
+			ids = append(ids, id)
 		}
 	}
-	done.Leases = len(touched)
+	return ids, nil
+}
+
+// heal lets the book sign again, or says what it still lacks.
+func (b *Book) heal(t *batch, done Recovery, sure bool) (Recovery, error) {
 	if high := b.high; !high.Head.IsZero() && b.head.Len <= high.Seq {
 		done.From, done.Missing = b.head.Len, high.Seq-b.head.Len+1
 		b.broken = fmt.Errorf("%w: entries %d to %d of this account were signed and are not here, and no peer asked so far holds them: connect to the peers that you dealt with last and run p3 credit recover again", ErrReadOnly, done.From, high.Seq)
 	} else if sure {
+		if b.history.due() { // and not known to have been signed; if it was, then most likely at this time
+			if _, _, err := b.place(t, b.history.checkpoint(b.head.next(TypeCheckpoint, time.Time{})), 0); err != nil {
+				return done, err
+			}
+		}
 		done.Signs, t.heals = true, true
 		b.commits = max(b.commits, high.Commits)
 		t.after = append(t.after, func() { b.broken, b.behindFence, b.restored = nil, false, time.Time{} })
@@ -216,7 +300,7 @@ func (b *Book) putBackWork(t *batch, r Receipt) (Digest, error) {
 	}
 	id := lock.Digest()
 	l := b.leases[id]
-	if l == nil && lock.Peer == b.key.account && r.Settle == nil && r.Earn == nil { // accepted, and forgotten
+	if l == nil && lock.Peer == b.key.account && r.Claim != nil && r.Settle == nil && r.Earn == nil { // accepted, worked on, and forgotten
 		known, err := t.get(partKey(id, partLock))
 		if err != nil || known != nil {
 			return Digest{}, err

@@ -126,6 +126,38 @@ func (f folder) earnFrom(t testing.TB, host *ledger.Book) ledger.Digest {
 	return lock
 }
 
+// What takes several commits comes back too, with the checkpoints in it, which nobody else keeps: also with one that is
+// the newest entry of all.
+func TestManyLeasesComeBack(t *testing.T) {
+	for name, c := range map[string]struct{ settled, open int }{"over a checkpoint": {300, 0}, "to a checkpoint": {127, 1}} {
+		t.Run(name, func(t *testing.T) {
+			dir, backup, key, host := t.TempDir(), t.TempDir(), newKey(t), newBook(t)
+			f := open(t, dir, key)
+			f.close()
+			copyDir(t, filepath.Join(backup, "ledger"), filepath.Join(dir, "ledger"))
+			f = open(t, dir, key)
+			for range c.settled {
+				f.settle(t, host, f.lease(t, host, 1))
+			}
+			for range c.open {
+				f.lease(t, host, 1)
+			}
+			want, balance := f.Head(), f.Balance()
+			f.close()
+			copyDir(t, filepath.Join(dir, "ledger"), filepath.Join(backup, "ledger"))
+			f = open(t, dir, key)
+			r := ok(f.Recover(t.Context(), f.held(t, host), true))(t)
+			if !r.Signs || r.Missing != 0 || r.Leases != c.settled+c.open || f.Head() != want || f.Balance() != balance {
+				t.Errorf("%+v: head %+v, balance %+v; want %+v, %+v", r, f.Head(), f.Balance(), want, balance)
+			}
+			f.close()
+			f = open(t, dir, key) // a chain that holds together
+			defer f.close()
+			f.settle(t, host, f.lease(t, host, 1))
+		})
+	}
+}
+
 func TestWhatNobodyHoldsIsNamed(t *testing.T) {
 	dir, backup, key, host := t.TempDir(), t.TempDir(), newKey(t), newBook(t)
 	f := open(t, dir, key)
