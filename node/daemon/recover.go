@@ -5,12 +5,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 )
+
+// recoverTime is how long peers may take to say what they hold.
+const recoverTime = 2 * time.Minute
 
 // Recover implements localapi.Backend.
 func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) {
@@ -32,15 +36,17 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			held []ledger.Receipt
 			err  error
 		}
+		asking, cancel := context.WithTimeout(ctx, recoverTime)
+		defer cancel()
 		answers := make(chan answer, len(who))
 		for _, p := range who {
 			go func() {
-				held, err := d.fraud.Held(ctx, p, epoch, from)
+				held, err := d.fraud.Held(asking, p, epoch, from)
 				answers <- answer{p, held, err}
 			}()
 		}
 		out.Asked = len(who)
-		for range who { // each ends with its own deadlines
+		for range who {
 			a := <-answers
 			if a.err != nil {
 				d.log.Info("recover", "err", a.err)

@@ -64,8 +64,10 @@ func (s *Spreader) Met(ctx context.Context, p peer.ID) {
 	}
 }
 
-// Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on.
+// Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on. Each is valid
+// and has a signature of ours, so there are no more of them than we once made.
 func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64) (out []ledger.Receipt, err error) {
+	seen := map[ledger.Digest]bool{}
 	for range maxPages {
 		a, err := s.say(ctx, p, question{Lost: &place{epoch, seq}})
 		if err != nil {
@@ -79,9 +81,16 @@ func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, r)
+			sum, err := r.Verify()
+			if err != nil {
+				return nil, err
+			}
+			us := s.book.Account()
+			if mine := sum.Payer == us || sum.Payee == us && (r.Claim != nil || r.Earn != nil); mine && !seen[sum.ID] {
+				seen[sum.ID], out = true, append(out, r)
+			}
 		}
-		if a.Next <= seq {
+		if a.Next <= seq || len(a.Receipts) == 0 {
 			return out, nil
 		}
 		seq = a.Next

@@ -62,7 +62,7 @@ type Spreader struct {
 	locks chan []byte       // accepted just now
 
 	mu     sync.Mutex                   // guards what follows
-	heard  map[ledger.Account]bool      // from others, on their way through the book
+	heard  map[ledger.Account]int       // how often from others, on their way through the book
 	asked  map[ledger.Account]time.Time // the DHT, for a proof
 	bucket map[peer.ID]*bucket
 	asking map[peer.ID]bool // whose questions are being answered
@@ -73,7 +73,7 @@ func New(book Book, log *slog.Logger) *Spreader {
 	return &Spreader{
 		book: book, log: log,
 		found: make(chan ledger.Proof, queueSize), forks: make(chan ledger.Proof, queueSize), locks: make(chan []byte, queueSize),
-		heard: map[ledger.Account]bool{}, asked: map[ledger.Account]time.Time{}, bucket: map[peer.ID]*bucket{}, asking: map[peer.ID]bool{},
+		heard: map[ledger.Account]int{}, asked: map[ledger.Account]time.Time{}, bucket: map[peer.ID]*bucket{}, asking: map[peer.ID]bool{},
 	}
 }
 
@@ -118,14 +118,25 @@ func (s *Spreader) hear(ctx context.Context, raw []byte) (news bool, err error) 
 		return false, err
 	}
 	s.mu.Lock()
-	s.heard[p.Account] = true
+	s.heard[p.Account]++
 	s.mu.Unlock()
-	if _, news, err = s.book.Convict(ctx, raw); !news {
-		s.mu.Lock()
-		delete(s.heard, p.Account)
-		s.mu.Unlock()
+	if _, news, err = s.book.Convict(ctx, raw); !news { // else publish takes it off
+		s.unhear(p.Account)
 	}
 	return news, err
+}
+
+// unhear takes one hearing off and reports whether there was any.
+func (s *Spreader) unhear(a ledger.Account) (was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if was = s.heard[a] > 0; was {
+		s.heard[a]--
+	}
+	if s.heard[a] == 0 {
+		delete(s.heard, a)
+	}
+	return was
 }
 
 // forged reports whether an error shows that the proof itself is bad, not our disk.
@@ -159,10 +170,7 @@ func (s *Spreader) publish(ctx context.Context, t *topic, puts chan<- ledger.Pro
 		case <-ctx.Done():
 			return ctx.Err()
 		case p := <-s.found:
-			s.mu.Lock()
-			own := !s.heard[p.Account]
-			delete(s.heard, p.Account)
-			s.mu.Unlock()
+			own := !s.unhear(p.Account)
 			s.cfg.Tell(p, own)
 			if err := t.t.Publish(ctx, p.Encode()); err != nil && ctx.Err() == nil {
 				s.log.Debug("proof not gossiped", "account", p.Account, "err", err)
