@@ -10,15 +10,16 @@ import (
 )
 
 // An Audit merges the ledgers of several accounts and checks that no credit was made out of
-// nothing: Σ(granted + earned − spent) + in transit + outside = granted by mints, which is 0 in a
+// nothing: Σ(granted + earned − spent) + in transit + outside = Σ claimed grants, which is 0 in a
 // mutual network. In transit is what was settled and not yet earned between two accounts of the
 // audit; it is negative while an earn made from a voucher waits for its settle. Outside is what
 // went to accounts that are not part of it, less what came from them.
 //
 // Since every chain states its own totals, that sum alone proves little. What makes it a proof is
 // checked with it: each chain is whole, signed and follows the rules; no place in it was signed
-// twice, not even towards somebody else; and each earn is the only one of its lock and answers a
-// settle or a voucher that the payer signed.
+// twice, not even towards somebody else; each earn is the only one of its lock and answers a
+// settle or a voucher that the payer signed; and each grant was signed by a mint, claimed once and by
+// whom it names, and all grants of a mint fit into one chain within its cap.
 //
 // Everything may be added more than once and in any order. It keeps every entry, about half a
 // kilobyte each. Not safe for concurrent use.
@@ -29,6 +30,7 @@ type Audit struct {
 	entries  map[place]known
 	chains   map[Account]map[place]bool // the accounts whose own entries were given
 	vouchers map[Digest]voucher         // by digest
+	grants   map[Digest]grant
 	problems []*AuditProblem
 }
 
@@ -86,7 +88,7 @@ type AuditReport struct {
 func NewAudit(genesis Genesis) (*Audit, error) {
 	network, err := genesis.ID()
 	return &Audit{genesis: genesis, network: network, entries: make(map[place]known), chains: make(map[Account]map[place]bool),
-		vouchers: make(map[Digest]voucher)}, err
+		vouchers: make(map[Digest]voucher), grants: make(map[Digest]grant)}, err
 }
 
 // From names where what is added next comes from, for the problems found in it.
@@ -181,6 +183,9 @@ func (a *Audit) View(v *View) error {
 	if err := v.Entries(0, 0, func(raw []byte) bool { return keep(a.Entry(raw)) }); err != nil {
 		return err
 	}
+	if err := v.Grants(func(raw []byte) bool { return keep(a.Grant(raw)) }); err != nil {
+		return err
+	}
 	if err := v.Receipts(0, 0, func(_ uint64, r Receipt) bool { return keep(a.Receipt(r)) }); err != nil {
 		return err
 	}
@@ -214,7 +219,8 @@ func (a *Audit) Report() AuditReport {
 	defer func() { a.problems = found }() // what Report finds may be mended by what is added later
 	a.problems = slices.Clone(found)
 	var r AuditReport
-	m := merged{audit: a, locks: make(map[Digest]*movement), digests: make(map[Digest]known, len(a.entries)), heirs: make(map[Account]Account)}
+	a.judgeMints()
+	m := merged{audit: a, locks: make(map[Digest]*movement), claims: make(map[Digest]known), digests: make(map[Digest]known, len(a.entries)), heirs: make(map[Account]Account)}
 	follows := make(map[Account]bool)
 	for _, k := range a.entries {
 		m.digests[k.digest] = k
@@ -259,6 +265,8 @@ func (a *Audit) Row(kind string, signed []byte) error {
 	switch kind {
 	case RowEntry:
 		return a.Entry(signed)
+	case RowGrant:
+		return a.Grant(signed)
 	case RowReceipt:
 		var r Receipt
 		if r, err = ParseReceipt(signed); err == nil {

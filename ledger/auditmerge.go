@@ -19,6 +19,7 @@ type merged struct {
 	audit   *Audit
 	locks   map[Digest]*movement
 	digests map[Digest]known
+	claims  map[Digest]known    // GRANT entries, by grant
 	heirs   map[Account]Account // under which an account's chain goes on
 }
 
@@ -73,6 +74,8 @@ func (m *merged) move(k known) {
 	case TypeSettle:
 		l := m.lock(k.Ref)
 		l.payer, l.payee, l.settled = k.Account, k.Peer, k.Amount
+	case TypeGrant:
+		m.claim(k)
 	case TypeEarn:
 		if p.Err = m.backed(k); p.Err != nil {
 			m.audit.note(p)
@@ -141,10 +144,12 @@ const (
 	ProblemFork         = "fork"          // two entries signed for one place: proof against the account
 	ProblemChain        = "chain"         // an entry that breaks the rules of its chain
 	ProblemMissing      = "missing"       // a chain with a hole
-	ProblemUnbacked     = "unbacked"      // an earn without the payer's settle or voucher
+	ProblemUnbacked     = "unbacked"      // an earn without the payer's settle or voucher, a GRANT without a mint's grant
 	ProblemEarnedTwice  = "earned-twice"  // two earns of one lock
 	ProblemUnderSettled = "under-settled" // a settle below a voucher: proof against the payer
 	ProblemSum          = "sum"           // the books do not add up
+	ProblemClaimedTwice = "claimed-twice" // two GRANT entries for one grant
+	ProblemMint         = "mint"          // grants that convict their mint
 )
 
 // An AuditProblem is one thing that is wrong, with the exact records.

@@ -29,6 +29,7 @@ type BalanceProof struct {
 	peaks    []Digest            // of the blocks before base
 	tail     [][]byte            // signed entries after base
 	audits   []audit             // by place
+	grants   [][]byte            // to the account, signed, by mint and place; none in a mutual network
 }
 
 // An audit is the first entry of a block before base, and its path to a peak.
@@ -49,13 +50,17 @@ const (
 	// maxProofLocks bounds the open locks in a proof. Nobody has thousands of leases at a time.
 	maxProofLocks = 4096
 
+	// maxProofGrants bounds the grants in a proof, which shows the largest: 100 KB. A monthly allowance
+	// of 40 years fits.
+	maxProofGrants = 512
+
 	openLockSize = 32 + 20 + 8
 )
 
 // MaxBalanceProof is the largest encoded proof, in bytes. In the public network one has at most 150 KB while
 // fewer than 300 leases are open.
 const MaxBalanceProof = len(proofMagic) + 2 + MaxGenesis + SignedEntrySize + 32 + 2 + maxProofLocks*openLockSize + 8 + 2*64*32 + 2 +
-	MaxCheckpointEvery*SignedEntrySize + proofAudits*(SignedEntrySize+64*32)
+	MaxCheckpointEvery*SignedEntrySize + proofAudits*(SignedEntrySize+64*32) + 2 + maxProofGrants*SignedGrantSize
 
 // sample chooses the blocks, of the full ones, that a chain with this head must show: up to
 // proofAudits, ascending. Draw i is the first 8 bytes of keccak256("P3 audit 1" ‖ head ‖ i u32)
@@ -80,7 +85,8 @@ func sample(head Digest, full uint64) (blocks []uint64) {
 // Encode is the proof as a file: "P3B", version 1 · length u16 · genesis · base. Unless base is the
 // chain's first entry: recovery 32 · number of open locks u16 · each lock 32, peer 20, amount u64, by
 // lock · number of earned locks u64 · peaks over them · peaks over the blocks. Then number of tail entries
-// u16 · each, and for each sampled block its first entry and path. All other counts follow.
+// u16 · each, and for each sampled block its first entry and path; and in a network with mints number of grants
+// u16 · each, by mint and place. All other counts follow.
 func (p BalanceProof) Encode() ([]byte, error) {
 	doc, err := p.genesis.Encode()
 	if err != nil {
@@ -105,6 +111,12 @@ func (p BalanceProof) Encode() ([]byte, error) {
 	}
 	for _, a := range p.audits {
 		b = appendDigests(append(b, a.entry...), a.path)
+	}
+	if !p.genesis.Mutual() {
+		b = be.AppendUint16(b, uint16(len(p.grants)))
+		for _, raw := range p.grants {
+			b = append(b, raw...)
+		}
 	}
 	return b, nil
 }
@@ -191,6 +203,15 @@ func ParseBalanceProof(b []byte) (BalanceProof, error) {
 		_, height := mountain(base.Seq, k*every)
 		p.audits = append(p.audits, audit{k, r.part(SignedEntrySize), r.digests(height)})
 	}
+	if !p.genesis.Mutual() {
+		n := r.count()
+		if n > maxProofGrants {
+			return fail("too many grants")
+		}
+		for range n {
+			p.grants = append(p.grants, r.part(SignedGrantSize))
+		}
+	}
 	if r.short || len(r.b) != 0 {
 		return fail("cut short, or bytes too many")
 	}
@@ -229,11 +250,12 @@ type Position struct {
 	Name    string // of the network
 	Head    Head
 	Floor   Credits
-	Open    int    // locks
-	Earned  uint64 // locks
-	Base    uint64 // place of the checkpoint
-	Tail    int    // entries after it
-	Audits  int    // earlier checkpoints shown
+	Open    int     // locks
+	Earned  uint64  // locks, and grants claimed
+	Backed  Credits // of what was granted, by the mints' grants shown
+	Base    uint64  // place of the checkpoint
+	Tail    int     // entries after it
+	Audits  int     // earlier checkpoints shown
 	Time    time.Time
 }
 
@@ -276,13 +298,17 @@ func (p BalanceProof) verify() (Position, error) {
 			return Position{}, err
 		}
 	}
-	if len(p.genesis.Mints) == 0 && c.Head.Granted != 0 {
+	if p.genesis.Mutual() && c.Head.Granted != 0 {
 		return Position{}, fmt.Errorf("%w: it claims a grant in a network without mints", ErrChain)
 	}
 	if err := p.verifyAudits(base); err != nil {
 		return Position{}, err
 	}
-	return Position{network, p.genesis.Name, c.Head, p.genesis.Floor, len(c.history.open), c.history.claimed.size,
+	backed, err := p.verifyGrants(c.Head)
+	if err != nil {
+		return Position{}, err
+	}
+	return Position{network, p.genesis.Name, c.Head, p.genesis.Floor, len(c.history.open), c.history.claimed.size, backed,
 		base.Seq, len(p.tail), len(p.audits), time.UnixMilli(int64(c.Head.TimeMs))}, nil
 }
 

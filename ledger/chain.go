@@ -84,9 +84,17 @@ func (h Head) Earn(lock Entry, amount Credits, fuel Fuel, units uint32, evidence
 	return e
 }
 
+// Claim drafts the taking up of a grant, whose digest is d.
+func (h Head) Claim(g Grant, d Digest, now time.Time) Entry {
+	e := h.next(TypeGrant, now)
+	e.Peer, e.Ref, e.Amount = g.Mint, d, g.Amount
+	e.Granted += g.Amount
+	return e
+}
+
 // Apply checks that e may follow and returns the head after it. floor is the network's; lock is
 // the reservation that a TypeSettle closes, and zero for other types. What it cannot know is
-// whether that lock is still open, whether an earn's lock was earned before, and what a
+// whether that lock is still open, whether an earn's lock was earned or a grant claimed before, whether a mint signed that grant, and what a
 // checkpoint must say and when, and what recovery key was committed to: Chain and Book keep that.
 func (h Head) Apply(e Entry, floor, lock Credits) (Head, error) {
 	return h.apply(e, e.Digest(), floor, lock)
@@ -150,6 +158,12 @@ func (h Head) apply(e Entry, d Digest, floor, lock Credits) (Head, error) {
 		want.Flags = e.Flags
 		want.Peer, want.Ref, want.Amount, want.Fuel, want.Units, want.Evidence = e.Peer, e.Ref, e.Amount, e.Fuel, e.Units, e.Evidence
 		want.Earned, err = h.Earned.Add(e.Amount)
+	case TypeGrant:
+		if e.Amount <= 0 || e.Ref.IsZero() || e.Peer.IsZero() {
+			return fail("a grant names mint, grant and amount")
+		}
+		want.Peer, want.Ref, want.Amount = e.Peer, e.Ref, e.Amount
+		want.Granted, err = h.Granted.Add(e.Amount)
 	case TypeCheckpoint:
 		want.MMRRoot, want.Evidence = e.MMRRoot, e.Evidence
 	case TypeRotate, TypeRecover:
@@ -183,13 +197,13 @@ func (h Head) apply(e Entry, d Digest, floor, lock Credits) (Head, error) {
 }
 
 // A Chain is one account's ledger checked from its first entry: head, history and
-// earned locks. It keeps one map entry for each lock ever earned, which suits an audit; Book asks
+// claimed locks and grants. It keeps one map entry for each of them, which suits an audit; Book asks
 // its store instead. Not safe for concurrent use.
 type Chain struct {
 	Head    Head
 	floor   Credits
 	history *history
-	earned  map[Digest]bool
+	claimed map[Digest]bool // locks earned and grants taken up
 }
 
 // NewChain returns the empty chain of account in a network with this floor and a checkpoint
@@ -222,9 +236,9 @@ func (c *Chain) ApplyKnown(e Entry, d Digest) error {
 		if lock, open = c.history.open[e.Ref]; !open || lock.peer != e.Peer {
 			return fmt.Errorf("settle %d: %w %s, or another payee", e.Seq, ErrUnknownLock, e.Ref.Short())
 		}
-	case TypeEarn:
-		if c.earned[e.Ref] {
-			return fmt.Errorf("earn %d: lock %s was earned before: %w", e.Seq, e.Ref.Short(), ErrChain)
+	case TypeEarn, TypeGrant:
+		if c.claimed[e.Ref] {
+			return fmt.Errorf("%s %d: %s was claimed before: %w", e.Type, e.Seq, e.Ref.Short(), ErrChain)
 		}
 	}
 	head, err := c.Head.apply(e, d, c.floor, lock.amount)
@@ -239,8 +253,8 @@ func (c *Chain) ApplyKnown(e Entry, d Digest) error {
 		return fmt.Errorf("recover %d by %s: %w: not the recovery key that %s committed to", e.Seq, e.Account.Short(), ErrChain, e.Peer.Short())
 	case e.Type == TypeCheckpoint && e != c.history.checkpoint(e):
 		return fmt.Errorf("checkpoint %d of %s: %w: its roots are not those of the entries before", e.Seq, e.Account.Short(), ErrChain)
-	case e.Type == TypeEarn:
-		c.earned[e.Ref] = true
+	case e.Type == TypeEarn, e.Type == TypeGrant:
+		c.claimed[e.Ref] = true
 	}
 	c.history.apply(e, d)
 	c.Head = head

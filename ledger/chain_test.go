@@ -184,7 +184,7 @@ func TestChainRefuses(t *testing.T) {
 			_, err := c.Apply(c.Head.next(TypeCheckpoint, t0))
 			return err
 		},
-		"a type it cannot check": func(c *Chain) error {
+		"a grant of nothing, by nobody": func(c *Chain) error {
 			_, err := c.Apply(c.Head.next(TypeGrant, t0))
 			return err
 		},

@@ -22,7 +22,7 @@ type history struct {
 	recovery Digest // commitment to the recovery key, zero without one
 	blocks   mmr    // over the blocks' roots
 	leaves   []Digest
-	claimed  mmr // over earned locks, in the order of the earns
+	claimed  mmr // over earned locks and claimed grants, in the order of their entries
 	open     map[Digest]openLock
 }
 
@@ -51,7 +51,7 @@ func (s *history) apply(e Entry, d Digest) (record []byte) {
 		s.open[d] = openLock{e.Peer, e.Amount}
 	case TypeSettle:
 		delete(s.open, e.Ref)
-	case TypeEarn:
+	case TypeEarn, TypeGrant:
 		s.claimed.push(leafHash(e.Ref))
 	}
 	if s.leaves = append(s.leaves, leafHash(d)); uint64(len(s.leaves)) < s.every {
@@ -73,7 +73,7 @@ func (s *history) root() Digest {
 
 // evidence commits to locks and recovery key: keccak256(2 ‖ number of open locks u64 ‖ tree hash
 // over them by digest, each lock 32 ‖ peer 20 ‖ amount u64 hashed as a leaf ‖ number of locks
-// earned u64 ‖ tree hash over them ‖ recovery).
+// earned and grants claimed u64 ‖ tree hash over them ‖ recovery).
 func (s *history) evidence() Digest {
 	be := binary.BigEndian
 	var open mmr

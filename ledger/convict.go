@@ -29,7 +29,7 @@ func (t *batch) freeze(proof Proof) error {
 	if err != nil {
 		return err
 	}
-	if known == nil {
+	if known == nil && !proof.Kind.OfMint() { // mints are few, and kept
 		if err := t.makeRoom(); err != nil {
 			return err
 		}
@@ -39,8 +39,11 @@ func (t *batch) freeze(proof Proof) error {
 			return err
 		}
 		p.frozen = frozenFork
-		if proof.Kind == ProofUnderSettle {
+		switch {
+		case proof.Kind == ProofUnderSettle:
 			p.frozen = frozenUnderSettle
+		case proof.Kind.OfMint():
+			p.frozen = frozenMint
 		}
 		t.putPeer(proof.Account, p)
 	}
@@ -141,7 +144,7 @@ func (b *Book) Convict(ctx context.Context, raw []byte) (p Proof, news bool, err
 	if known, err := b.Proof(p.Account); err != nil || known != nil {
 		return p, false, err
 	}
-	if p, err = VerifyProof(raw, b.network); err != nil {
+	if p, err = VerifyProof(raw, b.genesis); err != nil {
 		return p, false, err
 	}
 	news, err = submit(ctx, b, func(t *batch) (bool, error) {

@@ -14,10 +14,21 @@ type ProofKind byte
 const (
 	ProofFork        ProofKind = 0x31 // two entries of one place in the account's chain
 	ProofUnderSettle ProofKind = 0x32 // a settle, and a higher voucher for the same lock
+	ProofMintFork    ProofKind = 0x38 // two grants of a mint that cannot both stand in its chain
+	ProofOverIssue   ProofKind = 0x39 // a grant beyond its mint's cap
 )
 
+// proofSizes are the encoded sizes of the kinds that this p3 can judge.
+var proofSizes = map[ProofKind]int{ProofFork: ForkProofSize, ProofUnderSettle: UnderSettleProofSize, ProofMintFork: MintForkProofSize, ProofOverIssue: OverIssueProofSize}
+
 // Known reports whether this p3 can judge such a proof. Others come from a newer one.
-func (k ProofKind) Known() bool { return k == ProofFork || k == ProofUnderSettle }
+func (k ProofKind) Known() bool { return proofSizes[k] != 0 }
+
+// OfMint reports whether such a proof is against a mint and consists of grants.
+func (k ProofKind) OfMint() bool { return k == ProofMintFork || k == ProofOverIssue }
+
+// ordered reports whether the two records of such a proof stand in the order of their digests.
+func (k ProofKind) ordered() bool { return k == ProofFork || k == ProofMintFork }
 
 func (k ProofKind) String() string {
 	switch k {
@@ -25,6 +36,10 @@ func (k ProofKind) String() string {
 		return "it signed two entries for one place in its chain"
 	case ProofUnderSettle:
 		return "it settled below a voucher it had signed"
+	case ProofMintFork:
+		return "it signed two grants that cannot both stand in its chain"
+	case ProofOverIssue:
+		return "it issued more credit than its cap"
 	}
 	return fmt.Sprintf("proof of kind %#x", byte(k))
 }
@@ -33,21 +48,25 @@ func (k ProofKind) String() string {
 const (
 	ForkProofSize        = 1 + 2*SignedEntrySize
 	UnderSettleProofSize = 1 + SignedEntrySize + SignedVoucherSize
+	MintForkProofSize    = 1 + 2*SignedGrantSize
+	OverIssueProofSize   = 1 + SignedGrantSize
 	MaxProof             = ForkProofSize
 )
 
 // A Proof is two signed records that convict their signer to anyone, for ever: nobody else can
-// make the one of them that contradicts the other. It is immutable.
+// make the one of them that contradicts the other. For ProofOverIssue it is one, which contradicts
+// the genesis. It is immutable.
 //
 // Encoding: kind u8, then for ProofFork the two entries, that of the lower digest first; for
-// ProofUnderSettle the settle and the voucher. So there is one order, but a signer can sign
+// ProofUnderSettle the settle and the voucher; for ProofMintFork the two grants, that of the lower
+// digest first; for ProofOverIssue the grant. So there is one order, but a signer can sign
 // one record in several ways, and ID leaves signatures out.
 type Proof struct {
 	Kind    ProofKind
 	Network Network
 	Account Account // who is convicted
 	ID      Digest  // keccak256(kind ‖ digest of A ‖ digest of B)
-	A, B    []byte  // the signed records, in the order of the encoding
+	A, B    []byte  // the signed records, in the order of the encoding; B is nil for ProofOverIssue
 
 	a, b Digest
 }
@@ -56,7 +75,7 @@ type Proof struct {
 // signatures.
 func NewProof(kind ProofKind, one, two []byte) (Proof, error) {
 	p, err := readProof(kind, one, two)
-	if err == nil && kind == ProofFork && bytes.Compare(p.a[:], p.b[:]) > 0 {
+	if err == nil && kind.ordered() && bytes.Compare(p.a[:], p.b[:]) > 0 {
 		return readProof(kind, two, one)
 	}
 	return p, err
@@ -75,19 +94,25 @@ func ParseProof(raw []byte) (Proof, error) {
 		return Proof{}, fmt.Errorf("empty proof: %w", ErrMalformed)
 	}
 	kind := ProofKind(raw[0])
-	want := map[ProofKind]int{ProofFork: ForkProofSize, ProofUnderSettle: UnderSettleProofSize}[kind]
-	if want == 0 || len(raw) != want {
+	if want := proofSizes[kind]; want == 0 || len(raw) != want {
 		return Proof{}, fmt.Errorf("%s of %d bytes: %w", kind, len(raw), ErrMalformed)
 	}
 	raw = bytes.Clone(raw)
-	p, err := readProof(kind, raw[1:1+SignedEntrySize:1+SignedEntrySize], raw[1+SignedEntrySize:])
-	if err == nil && kind == ProofFork && bytes.Compare(p.a[:], p.b[:]) > 0 {
-		err = fmt.Errorf("fork proof in the wrong order: %w", ErrMalformed)
+	first := 1 + SignedEntrySize
+	if kind.OfMint() {
+		first = 1 + SignedGrantSize
+	}
+	p, err := readProof(kind, raw[1:first:first], raw[first:])
+	if err == nil && kind.ordered() && bytes.Compare(p.a[:], p.b[:]) > 0 {
+		err = fmt.Errorf("proof in the wrong order: %w", ErrMalformed)
 	}
 	return p, err
 }
 
 func readProof(kind ProofKind, one, two []byte) (Proof, error) {
+	if kind.OfMint() {
+		return readMintProof(kind, one, two)
+	}
 	a, err := ParseEntry(one)
 	if err != nil {
 		return Proof{}, fmt.Errorf("proof: %w", err)
@@ -117,18 +142,28 @@ func readProof(kind ProofKind, one, two []byte) (Proof, error) {
 	return p, nil
 }
 
-// VerifyProof reads a proof of this network and checks that the account signed both records: two
-// signature checks, after all that is cheap.
-func VerifyProof(raw []byte, network Network) (Proof, error) {
+// VerifyProof reads a proof of the network that genesis founds and checks that the account signed its
+// records: two signature checks, after all that is cheap.
+func VerifyProof(raw []byte, genesis Genesis) (Proof, error) {
 	p, err := ParseProof(raw)
+	if err != nil {
+		return Proof{}, err
+	}
+	network, err := genesis.ID()
 	if err != nil {
 		return Proof{}, err
 	}
 	if p.Network != network {
 		return Proof{}, &NetworkError{Want: network, Have: p.Network}
 	}
+	if err := p.againstMint(genesis); err != nil {
+		return Proof{}, err
+	}
 	if err := verify(p.Account, p.a, p.A); err != nil {
 		return Proof{}, fmt.Errorf("proof against %s: %w", p.Account.Short(), err)
+	}
+	if p.B == nil {
+		return p, nil
 	}
 	if err := verify(p.Account, p.b, p.B); err != nil {
 		return Proof{}, fmt.Errorf("proof against %s: %w", p.Account.Short(), err)

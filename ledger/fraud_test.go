@@ -43,7 +43,7 @@ func TestForkProofHasOneEncoding(t *testing.T) {
 	if _, err := ledger.ParseProof(swapped); !errors.Is(err, ledger.ErrMalformed) {
 		t.Errorf("the other order was taken: %v", err)
 	}
-	if p := ok(ledger.VerifyProof(raw, one.Network))(t); p.Account != one.Account || p.ID != one.ID {
+	if p := ok(ledger.VerifyProof(raw, network))(t); p.Account != one.Account || p.ID != one.ID {
 		t.Errorf("%+v", p)
 	}
 }
@@ -71,19 +71,19 @@ func TestForgedProofsAreRefused(t *testing.T) {
 	}
 	for name, two := range map[string][]byte{"an invented entry": invented, "an entry signed by another": byCheat} {
 		p := ok(ledger.NewProof(ledger.ProofFork, a, two))(t)
-		if _, err := ledger.VerifyProof(p.Encode(), p.Network); !errors.Is(err, ledger.ErrSignature) {
+		if _, err := ledger.VerifyProof(p.Encode(), network); !errors.Is(err, ledger.ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	var elsewhere *ledger.NetworkError
-	if _, err := ledger.VerifyProof(good.Encode(), ledger.Network{1}); !errors.As(err, &elsewhere) {
+	if _, err := ledger.VerifyProof(good.Encode(), ledger.DefaultGenesis()); !errors.As(err, &elsewhere) {
 		t.Errorf("another network: %v", err)
 	}
 	// No flipped bit leaves a proof of anybody.
 	for i := range good.Encode() {
 		bad := good.Encode()
 		bad[i] ^= 1
-		if p, err := ledger.VerifyProof(bad, good.Network); err == nil {
+		if p, err := ledger.VerifyProof(bad, network); err == nil {
 			t.Fatalf("byte %d flipped, and it convicts %s", i, p.Account)
 		}
 	}
@@ -94,7 +94,7 @@ func TestProofOfUnderSettlementNeedsTheHigherVoucher(t *testing.T) {
 	_, voucher := p.unit(t, 3*ledger.Credit)
 	low, fair := settleAt(t, p.userKey, p.lockRaw, 1*ledger.Credit), settleAt(t, p.userKey, p.lockRaw, 3*ledger.Credit)
 	proof := ok(ledger.NewProof(ledger.ProofUnderSettle, low, voucher))(t)
-	if got := ok(ledger.VerifyProof(proof.Encode(), p.host.Network()))(t); got.Account != p.user.Account() {
+	if got := ok(ledger.VerifyProof(proof.Encode(), network))(t); got.Account != p.user.Account() {
 		t.Errorf("%+v", got)
 	}
 	if _, err := ledger.NewProof(ledger.ProofUnderSettle, fair, voucher); !errors.Is(err, ledger.ErrMalformed) {
@@ -103,7 +103,7 @@ func TestProofOfUnderSettlementNeedsTheHigherVoucher(t *testing.T) {
 	v := ok(ledger.ParseVoucher(voucher))(t)
 	forged := ok(p.hostKey.SignVoucher(v))(t) // the payee makes one up
 	proof = ok(ledger.NewProof(ledger.ProofUnderSettle, low, forged))(t)
-	if _, err := ledger.VerifyProof(proof.Encode(), p.host.Network()); !errors.Is(err, ledger.ErrSignature) {
+	if _, err := ledger.VerifyProof(proof.Encode(), network); !errors.Is(err, ledger.ErrSignature) {
 		t.Errorf("the payee's own voucher convicts: %v", err)
 	}
 }
@@ -229,6 +229,6 @@ func FuzzProof(f *testing.F) {
 		if again, err := ledger.NewProof(p.Kind, p.B, p.A); p.Kind == ledger.ProofFork && (err != nil || again.ID != p.ID) {
 			t.Fatalf("the order shows: %v", err)
 		}
-		_, _ = ledger.VerifyProof(b, p.Network)
+		_, _ = ledger.VerifyProof(b, network)
 	})
 }

@@ -16,6 +16,7 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 	voucher, _ := k.SignVoucher(Voucher{K: 1, Amount: 5})
 	binding, _ := k.SignBinding(NodeBinding{Account: k.Account(), PeerID: []byte("p")})
 	genesis, _ := DefaultGenesis().Encode()
+	grant, _ := k.SignGrant(Grant{To: addr(1), Amount: 5, Total: 5})
 	receipt := Receipt{Lock: entry, Claim: claim}.Encode()
 	for name, c := range map[string]struct {
 		raw   []byte
@@ -25,6 +26,7 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 		"claim":   {claim, func(b []byte) error { _, err := ParseClaim(b); return err }},
 		"voucher": {voucher, func(b []byte) error { _, err := ParseVoucher(b); return err }},
 		"binding": {binding, func(b []byte) error { _, err := ParseBinding(b); return err }},
+		"grant":   {grant, func(b []byte) error { _, err := ParseGrant(b); return err }},
 		"genesis": {genesis, func(b []byte) error { _, err := ParseGenesis(b); return err }},
 		"receipt": {receipt, func(b []byte) error { _, err := ParseReceipt(b); return err }},
 	} {
@@ -111,6 +113,27 @@ func FuzzBinding(f *testing.F) {
 			}
 			_, _ = VerifyBinding(b, n.Network, time.UnixMilli(0))
 		}
+	})
+}
+
+func FuzzGrant(f *testing.F) {
+	k := goldenKey(f)
+	genesis := GrantedGenesis("g", Mint{k.Account(), 7})
+	network, _ := genesis.ID()
+	for _, g := range []Grant{{network, k.Account(), 0, word(0), addr(1), 5, 5}, {network, k.Account(), 1, word(2), addr(1), 2, 8}} {
+		raw, _ := k.SignGrant(g)
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g, err := ParseGrant(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(g.append(nil), b[:grantSize]) || g.Amount <= 0 || g.Total < g.Amount {
+			t.Fatal("decode then encode is not the identity, or it makes no sense")
+		}
+		_, _, _ = VerifyGrant(b, genesis)
+		_ = g.follows(g.Digest(), g, g.Digest())
 	})
 }
 

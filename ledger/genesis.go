@@ -17,7 +17,7 @@ import (
 // network's identity and stands in every signature.
 //
 // Without mints the network is mutual: balances start at zero, fall as far as −Floor, and
-// their sum stays zero.
+// their sum stays zero. With mints it is granted: Floor is zero, and the sum is what they granted.
 type Genesis struct {
 	Version   uint      `cbor:"1,keyasint" json:"version"`                       // 1
 	Name      string    `cbor:"2,keyasint" json:"name"`                          // 1 to 64 bytes, for people
@@ -51,6 +51,24 @@ func MutualGenesis(name string, floor Credits) Genesis {
 
 // DefaultGenesis founds the public network "p3", mutual with DefaultFloor.
 func DefaultGenesis() Genesis { return MutualGenesis("p3", DefaultFloor) }
+
+// GrantedGenesis founds a network whose credit comes from these mints alone, and where no balance falls
+// below zero. Equal arguments give the same network.
+func GrantedGenesis(name string, mints ...Mint) Genesis {
+	g := MutualGenesis(name, 0)
+	g.Mints = mints
+	return g
+}
+
+// Cap is how much a mint may issue in all; ok is false for an account that is no mint.
+func (g Genesis) Cap(mint Account) (cap Credits, ok bool) {
+	for _, m := range g.Mints {
+		if m.Account == mint {
+			return m.Cap, true
+		}
+	}
+	return 0, false
+}
 
 // Mutual reports whether nobody may create credit, so that balances start at zero and may fall to −Floor.
 func (g Genesis) Mutual() bool { return len(g.Mints) == 0 }
@@ -120,6 +138,8 @@ func (g Genesis) validate() error {
 		return errors.New("at most 64 mints and 64 witnesses")
 	case g.Floor < 0 || g.Floor > MaxCredits/2: // so that balance + floor cannot overflow
 		return fmt.Errorf("floor %s: %w", g.Floor, ErrOverflow)
+	case len(g.Mints) > 0 && g.Floor != 0:
+		return fmt.Errorf("floor %s: in a network with mints no balance falls below zero", g.Floor)
 	case g.Params.GraceMs == 0 || g.Grace() > MaxLease || g.Params.GraceMs > maxTimeMs:
 		return fmt.Errorf("grace of %d ms: give 1 ms to %s", g.Params.GraceMs, MaxLease)
 	case g.Params.CheckpointEvery < 2 || g.Params.CheckpointEvery > MaxCheckpointEvery || bits.OnesCount64(g.Params.CheckpointEvery) != 1:
@@ -128,7 +148,7 @@ func (g Genesis) validate() error {
 	var total Credits
 	seen := make(map[Account]bool)
 	for _, m := range g.Mints {
-		if m.Cap <= 0 || m.Cap > MaxCredits || seen[m.Account] {
+		if m.Cap <= 0 || m.Cap > MaxCredits || m.Account.IsZero() || seen[m.Account] {
 			return fmt.Errorf("mint %s: name each once, with a cap from 1 µcr to 2^62", m.Account)
 		}
 		seen[m.Account] = true

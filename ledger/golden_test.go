@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"testing"
 	"time"
 )
@@ -115,8 +116,44 @@ func TestGoldenNodeBinding(t *testing.T) {
 	}
 }
 
+func TestGoldenGrant(t *testing.T) {
+	k := goldenKey(t)
+	genesis := GrantedGenesis("g", Mint{k.Account(), 0x0607})
+	network, err := genesis.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := Grant{word(0x11), k.Account(), 0x0102, word(0x22), addr(0x33), 0x0405, 0x0607}
+	raw, err := k.SignGrant(g)
+	golden(t, raw, err, `
+		01 # version
+		28 # kind: grant
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # mint
+		0000000000000102 # grantSeq
+		2222222222222222222222222222222222222222222222222222222222222222 # prev
+		3333333333333333333333333333333333333333 # to
+		0000000000000405 # amount
+		0000000000000607 # totalIssued
+		fd468161f8c6b5c0b048603cc40058855709ce8352ec2fc0c665a53cd8cbf00f # R
+		7021caf4f77111273b268bb321b03233b3d8ab29c047e6c732cb4058a514cea8 # S
+		01 # V`)
+	var other *NetworkError
+	if _, _, err := VerifyGrant(raw, genesis); !errors.As(err, &other) {
+		t.Errorf("another network's: %v", err)
+	}
+	g.Network = network
+	raw, err = k.SignGrant(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, d, err := VerifyGrant(raw, genesis); err != nil || got != g || d != g.Digest() {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestGoldenGenesis(t *testing.T) {
-	g := Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(0x11), 7}}, Witnesses: []Account{addr(0x22)}, Floor: 8, Params: Params{9, 16}}
+	g := Genesis{Version: 1, Name: "g", Mints: []Mint{{addr(0x11), 7}}, Witnesses: []Account{addr(0x22)}, Params: Params{9, 16}}
 	raw, err := g.Encode()
 	golden(t, raw, err, `
 		a6 # map of 6
@@ -128,7 +165,7 @@ func TestGoldenGenesis(t *testing.T) {
 		0207 # cap 7
 		0481 # witnesses, one
 		542222222222222222222222222222222222222222 # account
-		0508 # floor 8
+		0500 # floor 0
 		06a2 # params, map of 2
 		0109 # grace 9 ms
 		0210 # checkpoint every 16`)

@@ -10,6 +10,7 @@ import (
 const (
 	frozenFork        = 1
 	frozenUnderSettle = 2
+	frozenMint        = 3
 )
 
 const peerSize = 1 + 1 + 3*4 + 4 + 8 + 32 + 4*8

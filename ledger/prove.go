@@ -71,6 +71,11 @@ func (b *Book) prove(head Head, open map[Digest]openLock) (BalanceProof, error) 
 		}
 		p.audits = append(p.audits, a)
 	}
+	if !b.genesis.Mutual() {
+		if p.grants, err = b.grantsToShow(head.Epoch); err != nil {
+			return BalanceProof{}, err
+		}
+	}
 	return p, nil
 }
 

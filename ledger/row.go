@@ -19,6 +19,7 @@ const (
 	RowNetwork = "network" // the genesis document; the first row
 	RowEntry   = "entry"   // one entry of the account's chain, in order
 	RowReceipt = "receipt" // one lease, in the order they were met, newest first
+	RowGrant   = "grant"   // one grant of a mint that is known here, by mint and place
 )
 
 // A Row is one line of an exported ledger. Signed holds the bytes that prove the rest: what other
@@ -27,7 +28,7 @@ const (
 // come at the end.
 type Row struct {
 	Schema  string    `json:"schema"`            // "p3.ledger/v1"
-	Kind    string    `json:"kind"`              // RowNetwork, RowEntry or RowReceipt
+	Kind    string    `json:"kind"`              // RowNetwork, RowEntry, RowGrant or RowReceipt
 	Time    time.Time `json:"time,omitzero"`     // of the entry, or of the receipt's lock; UTC, to the ms
 	Account Account   `json:"account"`           // whose ledger this is
 	Network Network   `json:"network"`           //
@@ -35,7 +36,7 @@ type Row struct {
 	Seq     uint64    `json:"seq,omitempty"`     // of an entry
 	Type    string    `json:"type,omitempty"`    // of an entry: "lock", "settle", …; of a receipt its state
 	Peer    Account   `json:"peer,omitzero"`     // the other account
-	Lock    Digest    `json:"lock,omitzero"`     // digest of the lock
+	Lock    Digest    `json:"lock,omitzero"`     // digest of the lock; of a grant, or an entry that claims one, the grant's
 	Job     Digest    `json:"job,omitzero"`      // what the lock is for
 	Amount  Credits   `json:"amount_ucr"`        // of the entry; of a receipt what was paid
 	Change  Credits   `json:"change_ucr"`        // by which an entry changes the balance
@@ -96,11 +97,30 @@ func (v *View) Rows(genesis Genesis, since time.Time, yield func(Row) bool) erro
 	if err = errors.Join(err, bad); err != nil || !more {
 		return err
 	}
+	if since.IsZero() { // a grant has no time
+		err = v.Grants(func(raw []byte) bool {
+			var g Grant
+			if g, bad = ParseGrant(raw); bad != nil {
+				bad = fmt.Errorf("the ledger is damaged, restore it from a backup: %w", bad)
+				return false
+			}
+			more = yield(grantRow(base, g, bytes.Clone(raw)))
+			return more
+		})
+		if err = errors.Join(err, bad); err != nil || !more {
+			return err
+		}
+	}
 	now := time.Now()
 	return v.Receipts(0, 0, func(_ uint64, r Receipt) bool {
 		row := receiptRow(base, r, now)
 		return row.Time.Before(since) || yield(row)
 	})
+}
+
+func grantRow(row Row, g Grant, raw []byte) Row {
+	row.Kind, row.Seq, row.Peer, row.Lock, row.Amount, row.Signed = RowGrant, g.Seq, g.To, g.Digest(), g.Amount, raw
+	return row
 }
 
 func entryRow(row Row, e Entry, raw []byte) Row {

@@ -33,6 +33,7 @@ const (
 type Book interface {
 	Account() ledger.Account
 	Network() ledger.Network
+	Genesis() ledger.Genesis
 	Convict(ctx context.Context, proof []byte) (p ledger.Proof, news bool, err error)
 	Proof(ledger.Account) ([]byte, error)
 	Proofs(from ledger.Account, yield func(a ledger.Account, raw []byte) bool) error
@@ -61,6 +62,8 @@ type Spreader struct {
 	forks chan ledger.Proof // not looked at yet
 	locks chan []byte       // accepted just now
 
+	grants chan []byte // taken up just now
+
 	mu     sync.Mutex                   // guards what follows
 	heard  map[ledger.Account]int       // how often from others, on their way through the book
 	asked  map[ledger.Account]time.Time // the DHT, for a proof
@@ -72,7 +75,7 @@ type Spreader struct {
 func New(book Book, log *slog.Logger) *Spreader {
 	return &Spreader{
 		book: book, log: log,
-		found: make(chan ledger.Proof, queueSize), forks: make(chan ledger.Proof, queueSize), locks: make(chan []byte, queueSize),
+		found: make(chan ledger.Proof, queueSize), forks: make(chan ledger.Proof, queueSize), locks: make(chan []byte, queueSize), grants: make(chan []byte, queueSize),
 		heard: map[ledger.Account]int{}, asked: map[ledger.Account]time.Time{}, bucket: map[peer.ID]*bucket{}, asking: map[peer.ID]bool{},
 	}
 }
@@ -99,9 +102,18 @@ func (s *Spreader) Accepted(lock []byte) {
 	}
 }
 
-// conflict takes note of two signed entries that met in the DHT. It never blocks.
-func (s *Spreader) conflict(a, b []byte) {
-	p, err := ledger.NewProof(ledger.ProofFork, bytes.Clone(a), bytes.Clone(b))
+// Claimed takes note of a grant that the book has taken up: two for one place in a mint's chain meet in the
+// DHT, though nobody holds both. It never blocks.
+func (s *Spreader) Claimed(grant []byte) {
+	select {
+	case s.grants <- bytes.Clone(grant):
+	default:
+	}
+}
+
+// suspect takes note of signed records that met in the DHT. It never blocks.
+func (s *Spreader) suspect(kind ledger.ProofKind, a, b []byte) {
+	p, err := ledger.NewProof(kind, bytes.Clone(a), bytes.Clone(b))
 	if err != nil {
 		return
 	}
@@ -199,7 +211,7 @@ func (s *Spreader) judge(ctx context.Context) error {
 	}
 }
 
-// put stores proofs and accepted locks in the DHT, and asks it for proofs against their payers.
+// put stores proofs, accepted locks and claimed grants in the DHT, and asks it for proofs against payers and mints.
 func (s *Spreader) put(ctx context.Context, puts <-chan ledger.Proof) error {
 	for {
 		var key string
@@ -210,6 +222,12 @@ func (s *Spreader) put(ctx context.Context, puts <-chan ledger.Proof) error {
 			return ctx.Err()
 		case p := <-puts:
 			key, value = proofKey(p.Account), p.Encode()
+		case raw := <-s.grants:
+			g, err := ledger.ParseGrant(raw)
+			if err != nil {
+				continue
+			}
+			key, value, payer = grantKey(g), raw, &g.Mint
 		case raw := <-s.locks:
 			e, err := ledger.ParseEntry(raw)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 const (
 	proofSpace = "p3fraud"
 	headSpace  = "p3head"
+	grantSpace = "p3grant"
 )
 
 // proofKey is the DHT key of the proof against an account.
@@ -24,12 +25,15 @@ func headKey(e ledger.Entry) string {
 	return fmt.Sprintf("/%s/%s/%d/%d", headSpace, e.Account, e.Epoch, e.Seq)
 }
 
+// grantKey is the DHT key of a place in a mint's chain.
+func grantKey(g ledger.Grant) string { return fmt.Sprintf("/%s/%s/%d", grantSpace, g.Mint, g.Seq) }
+
 // Validators decide which DHT values of ours other nodes keep and pass on.
 func (s *Spreader) Validators() map[string]record.Validator {
-	return map[string]record.Validator{proofSpace: proofs{s.book.Network()}, headSpace: heads{s}}
+	return map[string]record.Validator{proofSpace: proofs{s.book.Genesis()}, headSpace: heads{s}, grantSpace: grants{s}}
 }
 
-type proofs struct{ network ledger.Network }
+type proofs struct{ genesis ledger.Genesis }
 
 // Validate takes only a valid proof under the key of its account.
 func (v proofs) Validate(key string, value []byte) error {
@@ -40,7 +44,7 @@ func (v proofs) Validate(key string, value []byte) error {
 	if key != proofKey(p.Account) {
 		return fmt.Errorf("proof against %s under the key %.80q", p.Account, key)
 	}
-	_, err = ledger.VerifyProof(value, v.network)
+	_, err = ledger.VerifyProof(value, v.genesis)
 	return err
 }
 
@@ -87,7 +91,7 @@ func (v heads) Select(_ string, values [][]byte) (int, error) {
 		}
 		d := e.Digest()
 		if best >= 0 && d != at {
-			v.s.conflict(values[best], raw)
+			v.s.suspect(ledger.ProofFork, values[best], raw)
 		}
 		if best < 0 || bytes.Compare(d[:], at[:]) < 0 {
 			best, at = i, d
@@ -95,6 +99,42 @@ func (v heads) Select(_ string, values [][]byte) (int, error) {
 	}
 	if best < 0 {
 		return 0, errors.New("no entry among the values")
+	}
+	return best, nil
+}
+
+type grants struct{ s *Spreader }
+
+// Validate takes only a grant of a mint under the key of its place. One beyond the cap convicts at once.
+func (v grants) Validate(key string, value []byte) error {
+	g, _, err := ledger.VerifyGrant(value, v.s.book.Genesis())
+	if bad := (*ledger.MintError)(nil); errors.As(err, &bad) {
+		v.s.suspect(bad.Kind, bad.A, bad.B)
+	}
+	if err == nil && key != grantKey(g) {
+		err = fmt.Errorf("grant %d of %s under the key %.80q", g.Seq, g.Mint, key)
+	}
+	return err
+}
+
+// Select prefers the lowest digest. Two grants in one place convict their mint, whichever wins.
+func (v grants) Select(_ string, values [][]byte) (int, error) {
+	best, at := -1, ledger.Digest{}
+	for i, raw := range values {
+		g, err := ledger.ParseGrant(raw)
+		if err != nil {
+			continue
+		}
+		d := g.Digest()
+		if best >= 0 && d != at {
+			v.s.suspect(ledger.ProofMintFork, values[best], raw)
+		}
+		if best < 0 || bytes.Compare(d[:], at[:]) < 0 {
+			best, at = i, d
+		}
+	}
+	if best < 0 {
+		return 0, errors.New("no grant among the values")
 	}
 	return best, nil
 }

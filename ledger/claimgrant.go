@@ -1,0 +1,211 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Rows of grants, beside those in lease.go:
+//
+//	ledger/grant/MINT SEQ u64    a mint's grants, as far as they were seen, signed
+//	ledger/backed/ACCOUNT        sum of those to an account, µcr u64
+//	ledger/claimed/DIGEST        key of our GRANT entry that took it up
+const (
+	grantPrefix   = "ledger/grant/"
+	backedPrefix  = "ledger/backed/"
+	claimedPrefix = "ledger/claimed/"
+)
+
+func grantKey(mint Account, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(accountKey(grantPrefix, mint), seq)
+}
+
+// LearnGrant takes a grant that somebody shows, whoever it is for, and keeps it: every other of its mint is
+// held against it from then on. A *MintError tells that the mint is convicted, and now frozen;
+// ErrFrozen that it was before, and that this grant came after. What is known costs no signature check.
+func (b *Book) LearnGrant(ctx context.Context, raw []byte) (Grant, error) {
+	g, d, err := b.readGrant(ctx, raw)
+	if err != nil || d.IsZero() {
+		return g, err
+	}
+	raw = bytes.Clone(raw)
+	_, err = submit(ctx, b, func(t *batch) (struct{}, error) { return struct{}{}, t.meetGrant(g, d, raw) })
+	return g, err
+}
+
+// ClaimGrant takes up a grant to this account: the GRANT entry that it returns counts it in the balance, once.
+// It is the answer to send, and the same for the same grant.
+func (b *Book) ClaimGrant(ctx context.Context, raw []byte) ([]byte, error) {
+	g, _, err := b.readGrant(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	if !b.mine[g.To] {
+		return nil, fmt.Errorf("grant to %s, not to this account: %w", g.To, ErrConflict)
+	}
+	raw = bytes.Clone(raw)
+	return submitBytes(ctx, b, func(t *batch) ([]byte, error) {
+		d := g.Digest()
+		at, err := t.get(lockKey(claimedPrefix, d))
+		if err != nil {
+			return nil, err
+		}
+		if at != nil {
+			return t.get(at)
+		}
+		if err := t.meetGrant(g, d, raw); err != nil {
+			return nil, err
+		}
+		if err := t.frozen(g.Mint); err != nil {
+			return nil, fmt.Errorf("claim a grant of mint %w", err)
+		}
+		e := b.head.Claim(g, d, time.Now())
+		entry, _, err := b.append(t, e, 0)
+		if err != nil {
+			return nil, err
+		}
+		t.put(lockKey(claimedPrefix, d), entryKey(e.Epoch, e.Seq))
+		return entry, nil
+	})
+}
+
+// readGrant verifies a grant. The digest is zero for one that is known.
+func (b *Book) readGrant(ctx context.Context, raw []byte) (Grant, Digest, error) {
+	g, err := ParseGrant(raw)
+	if err != nil {
+		return g, Digest{}, err
+	}
+	known, err := b.store.Get(grantKey(g.Mint, g.Seq))
+	if err == nil && bytes.Equal(known[:min(grantSize, len(known))], raw[:grantSize]) {
+		return g, Digest{}, nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return g, Digest{}, err
+	}
+	g, d, err := VerifyGrant(raw, b.genesis)
+	if bad := (*MintError)(nil); errors.As(err, &bad) {
+		p, e := NewProof(bad.Kind, bytes.Clone(bad.A), bad.B)
+		if e == nil {
+			_, _, e = b.Convict(ctx, p.Encode())
+		}
+		err = errors.Join(err, e)
+	}
+	return g, d, err
+}
+
+// meetGrant holds a verified grant against those seen before and remembers it. A *MintError has frozen the
+// mint; the proof is part of the batch.
+func (t *batch) meetGrant(g Grant, d Digest, raw []byte) error {
+	at := grantKey(g.Mint, g.Seq)
+	known, err := t.get(at)
+	if err != nil {
+		return err
+	}
+	if known != nil && bytes.Equal(known[:min(grantSize, len(known))], raw[:grantSize]) {
+		return nil
+	}
+	below, above, err := t.neighbours(g.Mint, g.Seq)
+	if err != nil {
+		return err
+	}
+	for _, other := range [][]byte{known, below, above} {
+		if other == nil {
+			continue
+		}
+		o, err := ParseGrant(other)
+		if err != nil {
+			return fmt.Errorf("grant seen before: the ledger is damaged, restore it from a backup: %w", err)
+		}
+		if g.follows(d, o, o.Digest()) == "" {
+			continue
+		}
+		p, err := NewProof(ProofMintFork, other, raw)
+		if err == nil {
+			err = t.freeze(p)
+		}
+		if err != nil {
+			return err
+		}
+		return &MintError{Kind: ProofMintFork, A: other, B: raw}
+	}
+	if err := t.frozen(g.Mint); err != nil {
+		return fmt.Errorf("grant by mint %w", err)
+	}
+	backed, err := decodeUsed(t.get(accountKey(backedPrefix, g.To)))
+	if err != nil {
+		return err
+	}
+	t.put(at, raw)
+	t.put(accountKey(backedPrefix, g.To), binary.BigEndian.AppendUint64(nil, uint64(saturating(backed, g.Amount))))
+	return nil
+}
+
+// neighbours are the grants of a mint that are known nearest to a place, on both sides; nil where there is none.
+func (t *batch) neighbours(mint Account, seq uint64) (below, above []byte, err error) {
+	prefix := accountKey(grantPrefix, mint)
+	var lower, higher []byte // their keys
+	look := func(k, v []byte) {
+		switch c := bytes.Compare(k, grantKey(mint, seq)); {
+		case c < 0 && bytes.Compare(k, lower) > 0:
+			lower, below = bytes.Clone(k), bytes.Clone(v)
+		case c > 0 && (higher == nil || bytes.Compare(k, higher) < 0):
+			higher, above = bytes.Clone(k), bytes.Clone(v)
+		}
+	}
+	// A store scans upwards only, so the one below is looked for in steps that double.
+	for step, end := uint64(1), seq; end > 0 && below == nil && err == nil; step *= 2 {
+		from := seq - min(step, seq)
+		err = t.store.Scan(prefix, grantKey(mint, from), func(k, v []byte) bool {
+			if bytes.Compare(k, grantKey(mint, end)) >= 0 {
+				return false
+			}
+			look(k, v)
+			return true
+		})
+		if end = from; step > 1<<62 {
+			break
+		}
+	}
+	if err == nil && seq < math.MaxUint64 {
+		err = t.store.Scan(prefix, grantKey(mint, seq+1), func(k, v []byte) bool { look(k, v); return false })
+	}
+	for _, op := range t.ops {
+		if bytes.HasPrefix(op.Key, prefix) {
+			look(op.Key, op.Value)
+		}
+	}
+	return below, above, err
+}
+
+// Backed is the credit that is known here to have been granted to an account.
+func (b *Book) Backed(a Account) (Credits, error) {
+	return decodeUsed(b.store.Get(accountKey(backedPrefix, a)))
+}
+
+// Grants calls yield for every grant that is known here, to whomever, by mint and place, until it returns
+// false. raw is only valid during the call.
+func (v *View) Grants(yield func(raw []byte) bool) error {
+	return v.store.Scan([]byte(grantPrefix), nil, func(_, raw []byte) bool { return yield(raw) })
+}
+
+// OwnGrants returns the n newest grants to this account, to show to those who would give credit for them.
+func (b *Book) OwnGrants(n int) (out [][]byte, err error) {
+	err = b.View().Grants(func(raw []byte) bool {
+		if len(raw) == SignedGrantSize && b.mine[grantTo(raw)] {
+			if len(out) == n {
+				out = append(out[:0], out[1:]...)
+			}
+			out = append(out, bytes.Clone(raw))
+		}
+		return true
+	})
+	return out, err
+}
+
+// grantTo reads the To of an encoded grant.
+func grantTo(raw []byte) Account { return Account(raw[2+32+20+8+32:]) }

@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// grantsToShow are the grants that this account has claimed, the largest if a proof has no room for all,
+// by mint and place.
+func (b *Book) grantsToShow(epoch uint32) ([][]byte, error) {
+	var out []signedGrant
+	var bad error
+	err := b.View().Grants(func(raw []byte) bool {
+		var g Grant
+		if g, bad = ParseGrant(raw); bad != nil || g.To != b.key.account {
+			return bad == nil
+		}
+		d := g.Digest()
+		at, err := b.store.Get(lockKey(claimedPrefix, d))
+		if errors.Is(err, ErrNotFound) {
+			return true
+		}
+		if bad = err; bad == nil && bytes.Compare(at, entryKey(epoch+1, 0)) < 0 {
+			out = append(out, signedGrant{g, bytes.Clone(raw)})
+		}
+		return bad == nil
+	})
+	if err = errors.Join(err, bad); err != nil {
+		return nil, err
+	}
+	if len(out) > maxProofGrants {
+		slices.SortStableFunc(out, func(x, y signedGrant) int { return cmp.Compare(y.Amount, x.Amount) })
+		out = out[:maxProofGrants]
+		slices.SortFunc(out, func(x, y signedGrant) int {
+			return cmp.Or(bytes.Compare(x.Mint[:], y.Mint[:]), cmp.Compare(x.Seq, y.Seq))
+		})
+	}
+	raws := make([][]byte, len(out))
+	for i, g := range out {
+		raws[i] = g.raw
+	}
+	return raws, nil
+}
+
+type signedGrant struct {
+	Grant
+	raw []byte
+}
+
+// verifyGrants checks the grants of a proof and sums them up: each by a mint of the network within its
+// cap, to the account, in order, and together no more than the head says was granted. Of a tail's claims
+// each must be of a grant that is shown, unless the proof had no room.
+func (p BalanceProof) verifyGrants(head Head) (backed Credits, err error) {
+	shown := make(map[Digest]Credits, len(p.grants))
+	var last Grant
+	for i, raw := range p.grants {
+		g, d, err := VerifyGrant(raw, p.genesis)
+		if err != nil {
+			return 0, err
+		}
+		switch c := cmp.Or(bytes.Compare(last.Mint[:], g.Mint[:]), cmp.Compare(last.Seq, g.Seq)); {
+		case g.To != head.Account:
+			return 0, fmt.Errorf("grant %d to %s: %w", g.Seq, g.To.Short(), ErrConflict)
+		case i > 0 && c >= 0:
+			return 0, fmt.Errorf("grant %d: out of order: %w", g.Seq, ErrMalformed)
+		}
+		if backed, err = backed.Add(g.Amount); err != nil {
+			return 0, err
+		}
+		shown[d], last = g.Amount, g
+	}
+	for _, raw := range p.tail {
+		e, err := ParseEntry(raw)
+		if err != nil {
+			return 0, err
+		}
+		if e.Type != TypeGrant || e.Account != head.Account {
+			continue
+		}
+		if amount, ok := shown[e.Ref]; ok && amount != e.Amount || !ok && len(p.grants) < maxProofGrants {
+			return 0, fmt.Errorf("grant %d of %s: %w: no mint's grant of %s is shown for it", e.Seq, e.Account.Short(), ErrChain, e.Amount)
+		}
+	}
+	if backed > head.Granted {
+		return 0, fmt.Errorf("%w: grants of %s are shown, %s were claimed", ErrChain, backed, head.Granted)
+	}
+	return backed, nil
+}

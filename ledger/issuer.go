@@ -1,0 +1,313 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Rows of a mint, in the store of whoever holds its key:
+//
+//	ledger/mint/MINT/h             commits u64 · grants so far u64
+//	ledger/mint/MINT/g SEQ u64     its grants, signed
+//	ledger/mint/MINT/o SEQ u64     those not acknowledged yet → empty
+//	ledger/mint/MINT/c SEQ u64     the GRANT entry that took one up
+//	ledger/mint/MINT/m ACCOUNT     a Member, see member.go
+const mintPrefix = "ledger/mint/"
+
+// An Issuer signs a mint's grants over a Store: its chain, what it has not delivered yet, and the
+// allowances of its members. It alone signs for the mint.
+//
+// What a method returns is durable before it returns. Safe for concurrent use; grants are rare, so each
+// is a commit of its own.
+type Issuer struct {
+	store   Store
+	fence   Fence // may be nil
+	key     Key
+	network Network
+	cap     Credits
+
+	mu      sync.Mutex // guards what follows, and is held while a commit lasts
+	head    MintHead
+	commits uint64
+	broken  error
+}
+
+// OpenIssuer opens the chain of key's mint in the network that genesis founds, or begins one. A store that is
+// behind its fence, or not the one it was put around, opens read-only: to sign on would put a second grant into a
+// place, and convict the mint. The store and the fence stay the caller's.
+func OpenIssuer(store Store, fence Fence, key Key, genesis Genesis) (*Issuer, error) {
+	network, err := genesis.ID()
+	if err != nil {
+		return nil, err
+	}
+	cap, ok := genesis.Cap(key.account)
+	if !ok {
+		return nil, fmt.Errorf("account %s is no mint of network %s: use the key file that `p3 org init` made for it", key.account, genesis.Name)
+	}
+	i := &Issuer{store: store, fence: fence, key: key, network: network, cap: cap, head: MintHead{Network: network, Mint: key.account}}
+	if err := i.load(); err != nil {
+		return nil, fmt.Errorf("open mint %s: %w", key.account, err)
+	}
+	return i, nil
+}
+
+func (i *Issuer) row(kind byte) []byte {
+	return append(accountKey(mintPrefix, i.key.account), '/', kind)
+}
+
+func (i *Issuer) at(kind byte, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(i.row(kind), seq)
+}
+
+func (i *Issuer) load() error {
+	v, err := i.store.Get(i.row('h'))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err == nil {
+		if len(v) != 16 {
+			return fmt.Errorf("the ledger is damaged, restore it from a backup: %w", ErrMalformed)
+		}
+		r := reader{b: v}
+		i.commits = r.u64()
+		if n := r.u64(); n > 0 {
+			raw, err := i.store.Get(i.at('g', n-1))
+			if err != nil {
+				return fmt.Errorf("the ledger is damaged, restore it from a backup: grant %d: %w", n-1, err)
+			}
+			g, err := ParseGrant(raw)
+			if err == nil {
+				err = verify(i.key.account, g.Digest(), raw)
+			}
+			if err != nil || g.Network != i.network || g.Seq != n-1 {
+				return fmt.Errorf("the ledger is damaged, restore it from a backup: grant %d: %w", n-1, errors.Join(err, ErrChain))
+			}
+			i.head = MintHeadAt(g, g.Digest())
+		}
+	}
+	if i.fence == nil {
+		return nil
+	}
+	m, err := i.fence.Load()
+	switch {
+	case errors.Is(err, ErrNotFound) && i.commits == 0:
+		return errors.Join(i.fence.Save(i.mark()), i.fence.Sync())
+	case errors.Is(err, ErrNotFound):
+		i.broken = fmt.Errorf("%w: the mint's high-water file is missing, as after a restored backup", ErrReadOnly)
+	case err != nil:
+		i.broken = fmt.Errorf("%w: the mint's high-water file: %w", ErrReadOnly, err)
+	case m.Network != i.network || m.Account != i.key.account:
+		i.broken = fmt.Errorf("%w: the mint's high-water file is that of account %s", ErrReadOnly, m.Account.Short())
+	case m.Commits > i.commits || m.Commits == i.commits && m.Head != i.head.Digest:
+		i.broken = fmt.Errorf("%w: the mint signed up to grant %d and the ledger ends before that: it was rolled back, or is a copy; to grant on would convict the mint. Use the newest copy of this data folder", ErrReadOnly, m.Seq)
+	}
+	return nil
+}
+
+func (i *Issuer) mark() Mark {
+	return Mark{Network: i.network, Account: i.key.account, Commits: i.commits, Seq: max(i.head.Len, 1) - 1, Head: i.head.Digest}
+}
+
+// Mint is the account that signs.
+func (i *Issuer) Mint() Account { return i.key.account }
+
+// Head is where the mint's chain stands, and Cap what it may issue in all.
+func (i *Issuer) Head() (MintHead, Credits) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.head, i.cap
+}
+
+// ReadOnly says why the mint signs nothing any more, or nil.
+func (i *Issuer) ReadOnly() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.signs()
+}
+
+// signs is ReadOnly; mu is held.
+func (i *Issuer) signs() error {
+	if i.broken != nil {
+		return i.broken
+	}
+	proof, err := i.store.Get(accountKey(proofPrefix, i.key.account))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = frozenError(i.key.account, proof)
+	}
+	return fmt.Errorf("%w: mint %w", ErrReadOnly, err)
+}
+
+// Grant gives amount to an account. It refuses, before anything is signed, what no chain could hold
+// (ErrMalformed, ErrOverflow) and what exceeds the cap (*CapError).
+func (i *Issuer) Grant(ctx context.Context, to Account, amount Credits) (Grant, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	m, err := i.member(to)
+	if err != nil {
+		return Grant{}, err
+	}
+	return i.grant(ctx, m, amount)
+}
+
+// grant signs and commits a grant, with what it changes of its member; mu is held.
+func (i *Issuer) grant(ctx context.Context, m Member, amount Credits) (Grant, error) {
+	if err := i.signs(); err != nil {
+		return Grant{}, err
+	}
+	g, err := i.head.Grant(m.Account, amount, i.cap)
+	if err != nil {
+		return Grant{}, err
+	}
+	raw, err := i.key.SignGrant(g)
+	if err != nil {
+		return Grant{}, err
+	}
+	m.Grants, m.Granted = m.Grants+1, m.Granted+amount
+	before := i.head
+	i.head = MintHeadAt(g, g.Digest())
+	if err := i.commit(ctx, i.putMember(m), Op{Key: i.at('g', g.Seq), Value: raw}, Op{Key: i.at('o', g.Seq), Value: []byte{}}); err != nil {
+		i.head = before
+		return Grant{}, err
+	}
+	return g, nil
+}
+
+// commit writes first; what it wrote may be sent once it returns. mu is held. After a failure nobody knows
+// what the disk holds, so the mint signs no more until it is opened again.
+func (i *Issuer) commit(ctx context.Context, ops ...Op) error {
+	be := binary.BigEndian
+	ops = append(ops, Op{Key: i.row('h'), Value: be.AppendUint64(be.AppendUint64(nil, i.commits+1), i.head.Len)})
+	err := i.store.Commit(context.WithoutCancel(ctx), ops...)
+	if err == nil {
+		i.commits++
+		if i.fence != nil {
+			err = errors.Join(i.fence.Save(i.mark()), i.fence.Sync())
+		}
+	}
+	if err != nil {
+		i.broken = fmt.Errorf("%w: the mint: %w: free disk space or repair the disk, then restart p3", ErrReadOnly, err)
+		return i.broken
+	}
+	return nil
+}
+
+// A Delivery is a grant that has not been acknowledged.
+type Delivery struct {
+	To  Account
+	Seq uint64
+	Raw []byte // the signed grant
+}
+
+// Pending lists what members have not taken up yet, at most n of each, in order.
+func (i *Issuer) Pending(n int) (out []Delivery, err error) {
+	var seqs []uint64
+	prefix := i.row('o')
+	err = i.store.Scan(prefix, nil, func(k, _ []byte) bool {
+		if len(k) == len(prefix)+8 {
+			seqs = append(seqs, binary.BigEndian.Uint64(k[len(prefix):]))
+		}
+		return true
+	})
+	count := map[Account]int{}
+	for _, seq := range seqs {
+		raw, e := i.store.Get(i.at('g', seq))
+		if e != nil || len(raw) != SignedGrantSize {
+			return out, fmt.Errorf("grant %d of mint %s: %w", seq, i.key.account.Short(), errors.Join(e, ErrMalformed))
+		}
+		if to := grantTo(raw); count[to] < n {
+			count[to]++
+			out = append(out, Delivery{to, seq, raw})
+		}
+	}
+	return out, err
+}
+
+// Acknowledge takes the GRANT entry with which a member took up a grant, so that it is sent no more.
+// ErrConflict tells that it answers another one.
+func (i *Issuer) Acknowledge(ctx context.Context, seq uint64, entry []byte) error {
+	e, _, err := VerifyEntry(entry)
+	if err != nil {
+		return err
+	}
+	raw, err := i.store.Get(i.at('g', seq))
+	if err != nil {
+		return fmt.Errorf("acknowledge grant %d: %w", seq, err)
+	}
+	g, err := ParseGrant(raw)
+	if err != nil {
+		return err
+	}
+	if e.Network != g.Network || e.Type != TypeGrant || e.Account != g.To || e.Ref != g.Digest() || e.Amount != g.Amount {
+		return fmt.Errorf("acknowledge grant %d: %s by %s of %s: %w", seq, e.Type, e.Account.Short(), e.Amount, ErrConflict)
+	}
+	return i.store.Commit(ctx, Op{Key: i.at('c', seq), Value: bytes.Clone(entry)}, Op{Key: i.at('o', seq), Delete: true})
+}
+
+// GrantAllowances gives every member its allowance of the period at now, if it has not had it, and returns the
+// grants. Each is a commit with the note that it was given, so that none is given twice, whenever the
+// process ends. Those that the cap does not cover are the error; the others are given.
+func (i *Issuer) GrantAllowances(ctx context.Context, now time.Time) (out []Grant, err error) {
+	members, err := i.Members()
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, m := range members {
+		if !m.Allowance.due(now) {
+			continue
+		}
+		g, err := i.allow(ctx, m.Account, now)
+		switch {
+		case err == nil && g.Amount > 0:
+			out = append(out, g)
+		case errors.As(err, new(*CapError)):
+			errs = append(errs, fmt.Errorf("allowance of %s: %w", m.Account, err))
+		case err != nil:
+			return out, err
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// allow gives one member its allowance if it is due still.
+func (i *Issuer) allow(ctx context.Context, to Account, now time.Time) (Grant, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	m, err := i.member(to)
+	if err != nil || !m.Allowance.due(now) {
+		return Grant{}, err
+	}
+	m.Allowance.LastMs = uint64(now.UnixMilli())
+	return i.grant(ctx, m, m.Allowance.Amount)
+}
+
+// Allow sets what a member gets each period; zero ends it. What it got in the present period counts.
+func (i *Issuer) Allow(ctx context.Context, to Account, amount Credits, every Period) (Member, error) {
+	switch {
+	case to.IsZero():
+		return Member{}, fmt.Errorf("allowance for account %s: nobody can have that one: %w", to, ErrMalformed)
+	case amount < 0 || amount > i.cap:
+		return Member{}, fmt.Errorf("allowance of %s: give an amount from zero to the cap, %s: %w", amount, i.cap, ErrOverflow)
+	case !every.known():
+		return Member{}, fmt.Errorf("allowance each %s: give day, week or month: %w", every, ErrMalformed)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.signs(); err != nil {
+		return Member{}, err
+	}
+	m, err := i.member(to)
+	if err != nil {
+		return Member{}, err
+	}
+	m.Allowance.Amount, m.Allowance.Every = amount, every
+	return m, i.commit(ctx, i.putMember(m))
+}
