@@ -195,8 +195,8 @@ type Peer struct {
 	SkewMs  float64        `json:"skew_ms"` // its clock minus ours, within a round trip
 }
 
-// A PeerView is another account as this node knows it, and the credit it has here. In a granted network Limited is
-// false and what follows it is zero.
+// A PeerView is another account as this node knows it, and the credit it has here. In a granted network Flow to
+// Today are zero.
 type PeerView struct {
 	Schema   string         `json:"schema"` // "p3.peer-view/v1"
 	Account  ledger.Account `json:"account"`
@@ -217,7 +217,7 @@ type PeerView struct {
 	Check float64 `json:"check"` // the chance that a result of its is checked, with verify auto: 0 to 1
 
 	Limited bool           `json:"limited"`
-	Limit   ledger.Credits `json:"limit_ucr"` // what it may claim here now: flow and starter
+	Limit   ledger.Credits `json:"limit_ucr"` // what it may claim here now
 	Flow    ledger.Credits `json:"flow_ucr"`
 	Starter ledger.Credits `json:"starter_ucr"` // left for it
 	Owes    ledger.Credits `json:"owes_ucr"`    // of its starter, until it works for us

@@ -179,6 +179,23 @@ func (c *Client) Join(ctx context.Context, invite string) error {
 	return err
 }
 
+// Org is the granted network that the node is on. CodeDenied in a mutual one.
+func (c *Client) Org(ctx context.Context) (Org, error) {
+	return fetch[Org](c, ctx, CallOrg, nil, nil)
+}
+
+// OrgGrant has the node's mint sign a grant. CodeDenied if it has none, CodeNoCredit beyond the cap.
+func (c *Client) OrgGrant(ctx context.Context, g OrgGrant) (Granted, error) {
+	b, _ := json.Marshal(g) // a string and a number cannot fail
+	return fetch[Granted](c, ctx, CallOrgGrant, nil, bytes.NewReader(b))
+}
+
+// OrgAllow sets a member's allowance.
+func (c *Client) OrgAllow(ctx context.Context, a OrgAllow) (OrgMember, error) {
+	b, _ := json.Marshal(a) // strings and a number cannot fail
+	return fetch[OrgMember](c, ctx, CallOrgAllow, nil, bytes.NewReader(b))
+}
+
 // SetHost changes the provider side and returns how it stands then.
 func (c *Client) SetHost(ctx context.Context, h HostChange) (HostStatus, error) {
 	b, _ := json.Marshal(h) // a bool and a number cannot fail

@@ -38,6 +38,7 @@ type HostPolicy struct {
 
 	Starter   ledger.Credits // µcr for one account that has not worked for us; 0 = DefaultStarter, below = none
 	DayBudget ledger.Credits // µcr a day for all of them together; 0 = DefaultDayBudget, below = none
+	Tentative ledger.Credits // µcr that one account of a granted network may claim before it settles; 0 = DefaultTentative, below = none
 
 	Allow []Rule // none = all that Deny does not name
 	Deny  []Rule // goes before Allow
@@ -53,17 +54,22 @@ const (
 	// DefaultDayBudget is about a day of one core at the usual price: what an owner loses at most, each day, to any
 	// number of invented identities. What those who have worked here are given is not part of it.
 	DefaultDayBudget = 10 * ledger.Credit
+
+	// DefaultTentative is half a day of a core at the usual price: what a member of a granted network that spends the same
+	// grant in many places at once can cost this host before the proof of it arrives.
+	DefaultTentative = 5 * ledger.Credit
 )
 
-// Terms are what strangers get, with the defaults put in: one account, and all of them in a day.
-func (p HostPolicy) Terms() (starter, dayBudget ledger.Credits) {
+// Terms are what strangers get, with the defaults put in: one account, and all of them in a day; and one
+// account of a granted network before it settles.
+func (p HostPolicy) Terms() (starter, dayBudget, tentative ledger.Credits) {
 	of := func(c, auto ledger.Credits) ledger.Credits {
 		if c == 0 {
 			return auto
 		}
 		return max(c, 0)
 	}
-	return of(p.Starter, DefaultStarter), of(p.DayBudget, DefaultDayBudget)
+	return of(p.Starter, DefaultStarter), of(p.DayBudget, DefaultDayBudget), of(p.Tentative, DefaultTentative)
 }
 
 // Presets of `p3 host policy --preset`, with what they are for.

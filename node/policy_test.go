@@ -95,7 +95,10 @@ func TestTermsForStrangers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a, b := p.Terms(); [2]ledger.Credits{a, b} != x.want {
+		if _, _, c := p.Terms(); c != DefaultTentative {
+			t.Errorf("tentative cap %s", c)
+		}
+		if a, b, _ := p.Terms(); [2]ledger.Credits{a, b} != x.want {
 			t.Errorf("%s, %s: %s, %s", x.starter, x.budget, a, b)
 		}
 	}

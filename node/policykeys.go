@@ -71,6 +71,7 @@ var PolicyKeys = []PolicyKey{
 	}},
 	creditKey("starter", "credits for an account that has not worked for you; auto = 2", func(p *HostPolicy) *ledger.Credits { return &p.Starter }),
 	creditKey("day_budget", "credits for all such accounts in a day; auto = 10", func(p *HostPolicy) *ledger.Credits { return &p.DayBudget }),
+	creditKey("tentative_cap", "in an organisation's network: credits that one account may claim before it settles; auto = 5", func(p *HostPolicy) *ledger.Credits { return &p.Tentative }),
 	flagKey("native", "compile long programs with wasm2c and gcc", func(p *HostPolicy) *bool { return &p.Native }),
 	ruleKey("allow", "only these; none = everybody who is not denied", func(p *HostPolicy) *[]Rule { return &p.Allow }),
 	ruleKey("deny", "never these", func(p *HostPolicy) *[]Rule { return &p.Deny }),

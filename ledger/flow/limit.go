@@ -15,6 +15,7 @@ import (
 type Terms struct {
 	Starter   ledger.Credits // one account that has not worked for us
 	DayBudget ledger.Credits // all of them together, in a day
+	Tentative ledger.Credits // in a granted network: one account, before it has settled; see Granted
 }
 
 // A Book is what the Limiter asks of a ledger.Book.
@@ -206,6 +207,8 @@ type Credit struct {
 	paths   []Path // what is left of them
 	starter ledger.Credits
 	claimed ledger.Credits
+
+	release func() // of Granted, instead of all but Limit
 }
 
 // Open gives payer as much as it may get of want, and holds that. If it is less than least, nothing is
@@ -270,7 +273,7 @@ func (c *Credit) edges(paths []Path, starter ledger.Credits) []ledger.Charge {
 // Hand it to ledger.Book.ClaimCharged, and call done when that has returned, whatever it says: until then it
 // counts as held, from then on as far as the book has it.
 func (c *Credit) Claim(total ledger.Credits, now time.Time) (used ledger.Charges, done func()) {
-	if c == nil {
+	if c == nil || c.l == nil {
 		return ledger.Charges{}, func() {}
 	}
 	left := max(total-c.claimed, 0)
@@ -300,7 +303,10 @@ func (l *Limiter) free(used ledger.Charges) {
 
 // Close gives back what was not claimed.
 func (c *Credit) Close() {
-	if c == nil {
+	if c != nil && c.release != nil {
+		c.release()
+	}
+	if c == nil || c.l == nil {
 		return
 	}
 	c.l.free(ledger.Charges{Edges: c.edges(c.paths, max(c.starter, 0)), Starter: max(c.starter, 0)})

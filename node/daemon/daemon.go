@@ -50,6 +50,8 @@ type Daemon struct {
 	requester *job.Requester
 	provider  *job.Provider
 	settler   *job.Settler
+	issuer    *ledger.Issuer // nil: no mint's key is here
+	granter   *job.Granter   // nil in a mutual network
 	fraud     *fraud.Spreader
 	host      *hostState
 	diary     *diary
@@ -177,6 +179,9 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 	d.closing(func() error { d.book.Close(); return nil })
 	if err := d.book.ReadOnly(); err != nil {
 		d.emit("error", "credit", err.Error())
+	}
+	if err := d.openMint(); err != nil {
+		return err
 	}
 	d.fraud = fraud.New(d.book, d.log)
 	d.book.OnConvict(d.fraud.Convicted)
@@ -308,6 +313,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	}
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)
+	d.startGrants(env)
 	var err error
 	if d.host, err = newHost(d, k); err != nil {
 		return err
@@ -333,6 +339,9 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 		}
 	})
 	d.wg.Go(func() { d.settler.Run(run) })
+	if d.granter != nil {
+		d.wg.Go(func() { d.granter.Run(run) })
+	}
 	d.wg.Go(func() { d.watchPeers(run) })
 	d.wg.Go(func() { d.host.run(run) })
 	d.wg.Go(func() { d.host.watch(run) })
@@ -407,6 +416,7 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 			case p2p.PeerGreeted:
 				d.net.named(e.Peer, e.Name)
 				d.settler.Kick(e.Peer)
+				d.wakeGrants()
 				meet(e.Peer)
 				d.emit("info", "peer", fmt.Sprintf("%s connected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
 				if why := wrongClock(d.net.Name(e.Peer), e.Skew); why != "" {

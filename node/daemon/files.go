@@ -18,11 +18,14 @@ import (
 // The data folder:
 //
 //	keys/account              secp256k1 secret, mode 0600: in hex, or encrypted, see ledger/keyfile
+//	keys/mint                 secp256k1 secret in hex, mode 0600: where an organisation was founded, see org.go
+//	genesis                   likewise, the document that founds its network
 //	keys/node                 secp256k1 secret in hex, mode 0600
 //	policy.yaml               the host policy; absent = the preset that fits the machine
 //	network                   the invite of the network we belong to; absent = the public one
 //	networks/<8 hex>/ledger   Badger: book, job journal, remembered peers
 //	networks/<8 hex>/highwater  how far the account has signed; see ledger/fence
+//	networks/<8 hex>/minted   how far the mint has
 //	blobs/                    content-addressed bytes
 //	cache/                    compiled programs
 type keys struct {

@@ -277,8 +277,8 @@ func (h *hostState) policy() job.Policy {
 	defer h.mu.Unlock()
 	p, d := h.rules.policy(), h.decision
 	j := job.Policy{Accepts: d.Accepts, Freeze: d.Freeze, HandBack: d.HandBack, Why: d.Why, Price: h.price(p), Capacity: h.capacity(p), Refuses: p.Refuses}
-	starter, budget := p.Terms()
-	j.Terms = &flow.Terms{Starter: starter, DayBudget: budget}
+	starter, budget, tentative := p.Terms()
+	j.Terms = &flow.Terms{Starter: starter, DayBudget: budget, Tentative: tentative}
 	j.Capacity.Speed = h.speed * uint64(slotShare(p, j.Capacity.Slots)) / 100
 	return j
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/ledger/flow"
 	"github.com/personal-power-plant/p3/node"
 )
 
@@ -59,6 +60,12 @@ func (d *Daemon) Peer(ctx context.Context, id string) (v node.PeerView, err erro
 	limit, why, limited, err := d.provider.Limit(a)
 	if limited {
 		v.Limited, v.Limit, v.Flow, v.Starter, v.Owes, v.Today, v.Why = true, limit.Total(), limit.Flow, limit.Starter, limit.Owes, limit.Today, why
+	}
+	if err == nil && !limited {
+		var g flow.GrantedLimit
+		if g, limited, err = d.provider.GrantedLimit(a); limited {
+			v.Limited, v.Limit, v.Why = true, g.Total(), g.Text()
+		}
 	}
 	return v, err
 }

@@ -75,6 +75,12 @@ type node struct {
 // start starts a node that ends with the test. change may set up its host.
 func start(t testing.TB, change func(*p2p.Config, *fraud.Config)) *node {
 	t.Helper()
+	return startIn(t, genesis, change)
+}
+
+// startIn is start in another network.
+func startIn(t testing.TB, genesis ledger.Genesis, change func(*p2p.Config, *fraud.Config)) *node {
+	t.Helper()
 	n := &node{key: ok(ledger.NewKey())(t), frozen: make(chan ledger.Proof, 64)}
 	n.book = ok(ledger.OpenBook(t.Context(), ledgertest.NewMemory(), n.key, genesis))(t)
 	n.spread = fraud.New(n.book, slog.New(slog.DiscardHandler))
@@ -309,4 +315,36 @@ func TestPeerShowsWhatTheDiskHasLost(t *testing.T) {
 	if _, err := payer.book.Lock(t.Context(), ledger.LockRequest{Payee: ledger.Account{1}, Amount: 1, Expiry: time.Now().Add(time.Hour)}); !errors.Is(err, ledger.ErrReadOnly) {
 		t.Error(err)
 	}
+}
+
+// Two members were granted credit for one place in a mint's chain. They never meet each other, but what they put
+// into the DHT does, and everybody comes to know; nobody takes up what the mint grants after that.
+func TestGrantsForOnePlaceMeetInTheDHT(t *testing.T) {
+	mint := ok(ledger.NewKey())(t)
+	org := ledger.GrantedGenesis("org", ledger.Mint{Account: mint.Account(), Cap: 100 * ledger.Credit})
+	middle, a, b := startIn(t, org, nil), startIn(t, org, nil), startIn(t, org, nil)
+	a.meet(t, middle)
+	b.meet(t, middle)
+	sign := func(to ledger.Account, amount ledger.Credits) []byte {
+		return ok(mint.SignGrant(ledger.Grant{Network: ok(org.ID())(t), Mint: mint.Account(), To: to, Amount: amount, Total: amount}))(t)
+	}
+	for _, n := range []*node{a, b} {
+		for end := time.Now().Add(time.Minute); n.DHT().RoutingTable().Size() == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("nobody in the DHT")
+			}
+		}
+		raw := sign(n.key.Account(), 60*ledger.Credit)
+		ok(n.book.ClaimGrant(t.Context(), raw))(t)
+		n.spread.Claimed(raw)
+	}
+	for _, n := range []*node{a, b, middle} {
+		n.awaitFrozen(t, mint.Account())
+		if _, err := n.book.ClaimGrant(t.Context(), sign(n.key.Account(), ledger.Credit)); !errors.Is(err, ledger.ErrFrozen) && !errors.As(err, new(*ledger.MintError)) {
+			t.Errorf("a grant of a frozen mint: %v", err)
+		}
+	}
+	late := startIn(t, org, nil) // who was away asks whom it meets
+	late.meet(t, middle)
+	late.awaitFrozen(t, mint.Account())
 }

@@ -117,7 +117,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		return fail(err)
 	}
 	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))
-	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work()}
+	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work(), Grants: r.grants(c.peer)}
 	if err := writeFrame(l.s, frame{Open: o}); err != nil {
 		return fail(err)
 	}
@@ -131,6 +131,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	case f.Grant == nil || f.Grant.Slots < 1 || f.Grant.Slots > c.slots || f.Grant.Queue < 0 || f.Grant.Limit < 0:
 		return fail(refuse(CodeProtocol, "no grant"))
 	}
+	r.req.shown(c.peer)
 	l.s.SetIdle(silence)
 	l.grant, l.transfer = *f.Grant, transferTime(r.files())
 	if l.limit = amount; f.Grant.Limit > 0 {
@@ -149,6 +150,22 @@ func (r *run) work() [][]byte {
 	list, err := r.env.Book.ShowWork(flow.MaxShown)
 	if err != nil { // as a stranger we may still get something
 		r.log.Warn("proofs of work", "err", err)
+	}
+	return list
+}
+
+// grants is what we show a provider of a granted network: what our balance stands on.
+func (r *run) grants(p peer.ID) [][]byte {
+	if r.env.Book.Genesis().Mutual() {
+		return nil
+	}
+	n := maxGrants
+	if r.req.knows(p) {
+		n = newGrants
+	}
+	list, err := r.env.Book.OwnGrants(n)
+	if err != nil {
+		r.log.Warn("grants", "err", err)
 	}
 	return list
 }

@@ -38,7 +38,7 @@ type Policy struct {
 	Capacity exec.Capacity
 	Price    ledger.Price
 	Refuses  func(node.Visitor) string // why somebody may not come, "" = may; nil = all may
-	Terms    *flow.Terms               // what strangers get in a mutual network; nil = all that they lock
+	Terms    *flow.Terms               // what payers get; nil = all that they lock
 }
 
 // Provider runs strangers' units for credit.
@@ -47,7 +47,8 @@ type Provider struct {
 	x       *Exchange
 	settler *Settler
 	policy  func() Policy
-	limiter *flow.Limiter // nil where every credit is backed by a grant
+	limiter *flow.Limiter // in a mutual network, nil otherwise
+	granted *flow.Granted // in a granted one, nil otherwise
 
 	mu     sync.Mutex // guards what follows
 	leases map[*hosting]struct{}
@@ -66,6 +67,8 @@ func NewProvider(env Env, x *Exchange, s *Settler, policy func() Policy) *Provid
 	p := &Provider{env: env, x: x, settler: s, policy: policy, leases: map[*hosting]struct{}{}, table: market.NewLeases(0), debts: map[ledger.Account]debt{}}
 	if env.Book.Genesis().Mutual() {
 		p.limiter = flow.NewLimiter(env.Book)
+	} else {
+		p.granted = flow.NewGranted(env.Book)
 	}
 	env.Net.Handle(Protocol, MaxFrame, p.serve)
 	return p

@@ -51,6 +51,25 @@ type Requester struct {
 	runs  map[exec.JobID]*run
 	past  map[exec.JobID]node.Job
 	trust map[peer.ID]*record
+	told  map[peer.ID]bool // all grants to us, as far as they fit into a frame
+}
+
+// maxTold bounds the providers remembered as told of our grants; telling one again costs a frame.
+const maxTold = 4096
+
+func (r *Requester) shown(p peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.told) >= maxTold {
+		clear(r.told)
+	}
+	r.told[p] = true
+}
+
+func (r *Requester) knows(p peer.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.told[p]
 }
 
 // A record counts what a provider's results were worth to us.
@@ -59,7 +78,7 @@ type record struct{ good, bad uint64 }
 // NewRequester returns a requester without jobs; Resume brings the journaled ones back.
 func NewRequester(env Env, x *Exchange, s *Settler, m Market) *Requester {
 	r := &Requester{env: env, x: x, j: journal{env.Store}, settler: s, market: m,
-		conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}}
+		conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}, told: map[peer.ID]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }

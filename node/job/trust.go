@@ -1,6 +1,8 @@
 package job
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -13,7 +15,7 @@ import (
 // does not cover one unit at its worst. The result is nil where no limit applies.
 func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledger.Credits) (*flow.Credit, string, error) {
 	terms := p.policy().Terms
-	if p.limiter == nil || terms == nil {
+	if terms == nil {
 		return nil, "", nil
 	}
 	lock, err := ledger.ParseEntry(o.Lock)
@@ -21,6 +23,9 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 		return nil, "", refuse(CodeRecord, "%v", err)
 	}
 	now := time.Now()
+	if p.granted != nil {
+		return p.trustGranted(lock, from, o.Grants, worst, terms.Tentative)
+	}
 	if err := p.limiter.Learn(payer, o.Work, func(n int) bool { return p.settler.meter.take(from, n, now) }); err != nil {
 		return nil, "", refuse(CodeRecord, "%v", err)
 	}
@@ -35,7 +40,43 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 	return c, why, nil
 }
 
-// Limit is what payer may claim here now, by the owner's policy. ok is false where no limit applies.
+// trustGranted is trust in a granted network: the payer shows the grants that its balance stands on.
+func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, grants [][]byte, worst, cap ledger.Credits) (*flow.Credit, string, error) {
+	for _, raw := range grants {
+		if !p.settler.meter.take(from, 1, time.Now()) { // the rest counts when it is shown again
+			break
+		}
+		_, err := p.env.Book.LearnGrant(context.Background(), raw)
+		switch mint := (*ledger.MintError)(nil); {
+		case err == nil, errors.As(err, &mint), errors.Is(err, ledger.ErrFrozen): // a frozen mint's count no more
+		case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrBookClosed):
+			return nil, "", refuse(CodeHost, "%v", err)
+		default:
+			return nil, "", refuse(CodeRecord, "%v", err)
+		}
+	}
+	c, limit, err := p.granted.Open(lock, worst, cap)
+	if err != nil {
+		return nil, "", refuse(CodeHost, "%v", err)
+	}
+	if c == nil {
+		return nil, "", refuse(CodeCredit, "credit limit %s, one unit may cost %s: %s", limit.Total(), worst, limit.Text())
+	}
+	return c, limit.Text(), nil
+}
+
+// GrantedLimit is Limit in a granted network.
+func (p *Provider) GrantedLimit(payer ledger.Account) (limit flow.GrantedLimit, ok bool, err error) {
+	terms := p.policy().Terms
+	if p.granted == nil || terms == nil {
+		return limit, false, nil
+	}
+	limit, err = p.granted.Limit(payer, terms.Tentative)
+	return limit, true, err
+}
+
+// Limit is what payer may claim here now, by the owner's policy. ok is false where no limit applies, and in a granted
+// network.
 func (p *Provider) Limit(payer ledger.Account) (limit flow.Limit, why string, ok bool, err error) {
 	terms := p.policy().Terms
 	if p.limiter == nil || terms == nil {

@@ -48,7 +48,15 @@ type open struct {
 	Price      ledger.Price `cbor:"5,keyasint"`           // what it will pay
 	Membership []byte       `cbor:"6,keyasint,omitempty"` // signed member list of the job's group
 	Work       [][]byte     `cbor:"7,keyasint,omitempty"` // ledger.Work that the payer, or who worked for it, has done: at most flow.MaxShown
+	Grants     [][]byte     `cbor:"8,keyasint,omitempty"` // ledger.Grant to the payer, in a granted network: at most maxGrants
 }
+
+// What a payer shows of the grants to it. A provider remembers them; so all are shown with the first lease
+// there, as far as they fit into 100 KB, and the newest after that.
+const (
+	maxGrants = 512
+	newGrants = 8
+)
 
 type grant struct {
 	Slots int `cbor:"1,keyasint"` // units run at a time
@@ -171,6 +179,9 @@ func (f *frame) decode(b []byte) error {
 	}
 	if f.Open != nil && len(f.Open.Work) > flow.MaxShown {
 		return fmt.Errorf("open: %d proofs of work, at most %d", len(f.Open.Work), flow.MaxShown)
+	}
+	if f.Open != nil && len(f.Open.Grants) > maxGrants {
+		return fmt.Errorf("open: %d grants, at most %d", len(f.Open.Grants), maxGrants)
 	}
 	for _, t := range f.Tasks {
 		if err := validInput(t.Input); err != nil {

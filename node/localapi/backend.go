@@ -63,6 +63,11 @@ type Backend interface {
 	Invite(ctx context.Context) (string, error)
 	// Join dials the peers of an invite to the network the node is on, now and from now on.
 	Join(ctx context.Context, invite string) error
+	// Org is the granted network that the node is on; a Problem in a mutual one.
+	Org(ctx context.Context) (node.Org, error)
+	// OrgGrant signs a grant; OrgAllow sets an allowance. Only where the mint's key is.
+	OrgGrant(ctx context.Context, r node.OrgGrant) (node.Granted, error)
+	OrgAllow(ctx context.Context, r node.OrgAllow) (node.OrgMember, error)
 	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
 	HostWhy(ctx context.Context) (node.HostWhy, error)
 	// SetPolicy changes the host policy as a whole or not at all.

@@ -59,6 +59,21 @@ func Handler(b Backend) http.Handler {
 		return node.Invitation{Invite: s}, err
 	})
 	value(node.CallJoin, h.join)
+	value(node.CallOrg, func(r *http.Request) (any, error) { return b.Org(r.Context()) })
+	value(node.CallOrgGrant, func(r *http.Request) (any, error) {
+		var g node.OrgGrant
+		if err := decodeBody(r, &g); err != nil {
+			return nil, err
+		}
+		return b.OrgGrant(r.Context(), g)
+	})
+	value(node.CallOrgAllow, func(r *http.Request) (any, error) {
+		var a node.OrgAllow
+		if err := decodeBody(r, &a); err != nil {
+			return nil, err
+		}
+		return b.OrgAllow(r.Context(), a)
+	})
 	value(node.CallHost, h.host)
 	value(node.CallHostWhy, func(r *http.Request) (any, error) { return b.HostWhy(r.Context()) })
 	value(node.CallPolicy, h.policy)

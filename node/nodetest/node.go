@@ -514,6 +514,23 @@ func (n *Node) SetPolicy(_ context.Context, c node.PolicyChange) (w node.HostWhy
 	return w, err
 }
 
+// Org refuses: its network is mutual.
+func (n *Node) Org(context.Context) (node.Org, error) {
+	return node.Org{}, &node.Problem{Code: node.CodeDenied, Message: "this network has no mint"}
+}
+
+// OrgGrant refuses.
+func (n *Node) OrgGrant(ctx context.Context, _ node.OrgGrant) (node.Granted, error) {
+	_, err := n.Org(ctx)
+	return node.Granted{}, err
+}
+
+// OrgAllow refuses.
+func (n *Node) OrgAllow(ctx context.Context, _ node.OrgAllow) (node.OrgMember, error) {
+	_, err := n.Org(ctx)
+	return node.OrgMember{}, err
+}
+
 // Recover finds that nothing is lost.
 func (n *Node) Recover(context.Context, bool) (node.Recovery, error) {
 	return node.Recovery{Signs: true}, nil
