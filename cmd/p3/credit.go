@@ -39,7 +39,15 @@ func (a *app) balance(ctx context.Context, cl *node.Client, _ []string) error {
 	if a.json {
 		return a.printAs("p3.balance/v1", b)
 	}
-	fmt.Fprintf(a.out, "balance  %s\nearned   %s\nspent    %s\nlocked   %s\nfree     %s (down to -%s)\n", b.Net, b.Earned, b.Spent, b.Locked, b.Free, b.Floor)
+	fmt.Fprintf(a.out, "balance  %s\n", b.Net)
+	if b.Granted > 0 {
+		fmt.Fprintf(a.out, "granted  %s\n", b.Granted)
+	}
+	floor := fmt.Sprintf(" (down to -%s)", b.Floor)
+	if b.Floor == 0 {
+		floor = ""
+	}
+	fmt.Fprintf(a.out, "earned   %s\nspent    %s\nlocked   %s\nfree     %s%s\n", b.Earned, b.Spent, b.Locked, b.Free, floor)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -172,11 +173,23 @@ func (a *app) history(ctx context.Context, days int) error {
 		return a.print(h)
 	}
 	var rows [][]string
+	granted := false // in a mutual network there is nothing to show
 	for _, d := range h.Days {
-		rows = append(rows, []string{d.Date, d.Earned.Decimal(), d.Spent.Decimal(), d.Net.Decimal()})
+		granted = granted || d.Granted != 0
+	}
+	head := "DAY EARNED SPENT BALANCE"
+	if granted {
+		head = "DAY GRANTED EARNED SPENT BALANCE"
+	}
+	for _, d := range h.Days {
+		row := []string{d.Date, d.Earned.Decimal(), d.Spent.Decimal(), d.Net.Decimal()}
+		if granted {
+			row = slices.Insert(row, 1, d.Granted.Decimal())
+		}
+		rows = append(rows, row)
 	}
 	a.say("days from midnight to midnight, %s time", printable(h.Zone))
-	if err := table(a.out, "DAY EARNED SPENT BALANCE", rows); err != nil {
+	if err := table(a.out, head, rows); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
 	return nil

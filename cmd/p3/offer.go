@@ -129,7 +129,7 @@ func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) erro
 	case v.Limited:
 		row("limit", "%s: %s", v.Limit, v.Why)
 	default:
-		row("limit", "what it locks: every credit of this network is backed by a grant")
+		row("limit", "what it locks")
 	}
 	return nil
 }

@@ -55,6 +55,7 @@ func (a *app) proofVerdict(name string, b []byte) error {
 		} else {
 			v["network"], v["network_name"], v["account"], v["epoch"], v["entries"], v["head"] = s.Network, s.Name, h.Account, h.Epoch, h.Len, h.Digest
 			v["granted_ucr"], v["earned_ucr"], v["spent_ucr"], v["locked_ucr"], v["net_ucr"], v["floor_ucr"] = h.Granted, h.Earned, h.Spent, h.Locked, h.Net(), s.Floor
+			v["backed_ucr"] = s.Backed
 			v["open_locks"], v["earned_locks"], v["checkpoint"], v["tail"], v["sampled"], v["time"] = s.Open, s.Earned, s.Base, s.Tail, s.Audits, s.Time.UTC()
 		}
 		return errors.Join(err, a.print(v))
@@ -64,11 +65,22 @@ func (a *app) proofVerdict(name string, b []byte) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "ok   %s  had %s in network %s at %s\n", h.Account, h.Net(), printable(s.Name), s.Time.Local().Format(time.DateTime))
-	fmt.Fprintf(a.out, "     earned %s, spent %s, %s locked for %d open leases, may go down to -%s\n", h.Earned, h.Spent, h.Locked, s.Open, s.Floor)
+	fmt.Fprintf(a.out, "     earned %s, spent %s, %s locked for %d open leases%s\n", h.Earned, h.Spent, h.Locked, s.Open, downTo(s.Floor))
+	if h.Granted > 0 {
+		fmt.Fprintf(a.out, "     granted %s, %s of it shown to be signed by a mint of the network\n", h.Granted, s.Backed)
+	}
 	if s.Base == 0 {
 		fmt.Fprintf(a.out, "     all %d entries of its chain shown and checked\n", h.Len)
 	} else {
 		fmt.Fprintf(a.out, "     %d entries: the last %d and %d earlier checkpoints shown and checked\n", h.Len, s.Tail+1, s.Audits)
 	}
 	return nil
+}
+
+// downTo says how far a balance may fall, where it may.
+func downTo(floor ledger.Credits) string {
+	if floor == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", may go down to -%s", floor)
 }

@@ -158,10 +158,15 @@ func cmdTruncate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(errors.Join(f.Truncate(size), f.Close()))
 }
 
-// cmdDownAtEnd stops the background node of the script, however the script ends.
+// cmdDownAtEnd stops the background node of the script, or that of a data folder, however the script ends:
+// down-at-end [DIR]
 func cmdDownAtEnd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() {
-		if err := ts.Exec("p3", "down", "--timeout", "1m"); err != nil {
+		down := []string{"down", "--timeout", "1m"}
+		if len(args) > 0 {
+			down = append(down, "--data-dir", args[0])
+		}
+		if err := ts.Exec("p3", down...); err != nil {
 			ts.Logf("p3 down: %v", err)
 		}
 	})

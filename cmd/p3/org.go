@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/daemon"
+	"github.com/personal-power-plant/p3/node/p2p"
+)
+
+func (a *app) orgCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use: "org", Short: "A network of your own, where credit is granted: init, grant, allow, show, ls",
+		Long: `A network of your own, where credit is granted. Whoever founds it has its mint: the only key that creates
+credit, up to a cap that all members know. Members spend what they were granted and earn what others spend;
+no balance falls below zero.
+
+  p3 org init acme --cap 10000    found it; then: p3 up
+  p3 invite                       one line, with which others: p3 join INVITE; p3 up
+  p3 org grant elm 20             give a member credit, once
+  p3 org allow elm 5/week         or each week
+
+` + exitHelp,
+	}
+	c.AddCommand(a.orgInitCmd(), a.orgGrantCmd(), a.orgAllowCmd(),
+		&cobra.Command{Use: "show", Short: "Show the network, its mint, what is issued and what is left", Args: cobra.NoArgs, RunE: a.with(a.orgShow)},
+		&cobra.Command{Use: "ls", Short: "List the members: what each was granted, and its allowance", Args: cobra.NoArgs, RunE: a.with(a.orgLs)},
+	)
+	return c
+}
+
+// defaultCap suits some dozens of PCs for years: at the usual price a core that is busy all year costs 160 credits.
+const defaultCap = "100000"
+
+func (a *app) orgInitCmd() *cobra.Command {
+	var cap, dir string
+	c := &cobra.Command{
+		Use: "init NAME", Short: "Found a network: make its mint key and its genesis document", Args: cobra.ExactArgs(1),
+		Long: `Found a network: make its mint key and its genesis document, which names the mint and its cap for ever. This node
+belongs to the new network from its next start on; what it has in another stays there until you join that one again.
+
+The mint's key is keys/mint in the data folder, mode 0600. Whoever has it can grant all of the cap; without it nobody
+can. Keep a copy where you keep secrets, and let one node use it: two that grant at a time convict the mint.
+
+` + exitHelp,
+		Example: "  p3 org init acme --cap 10000\n  p3 org init acme --dir /media/safe/acme",
+		RunE:    func(c *cobra.Command, args []string) error { return a.orgInit(c.Context(), args[0], cap, dir) },
+	}
+	c.Flags().StringVar(&cap, "cap", defaultCap, "credits that can ever be granted")
+	c.Flags().StringVar(&dir, "dir", "", "write the two files there, and leave this node in its network")
+	return c
+}
+
+func (a *app) orgInit(ctx context.Context, name, capText, dir string) error {
+	cap, err := ledger.ParseCredits(capText)
+	if err != nil || cap <= 0 {
+		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%q is not a cap: it is the number of credits that can ever be granted", capText), Hint: "for example: p3 org init acme --cap 10000"}
+	}
+	_, err = a.client().Status(ctx)
+	running := err == nil && dir == ""
+	g, mint, err := daemon.Found(a.dataDir, dir, name, cap)
+	if err != nil {
+		return err
+	}
+	network, err := g.ID()
+	if err != nil {
+		return err
+	}
+	doc, err := g.Encode()
+	if err != nil {
+		return err
+	}
+	invite := p2p.Invite{Genesis: doc}.String()
+	key := filepath.Join(a.dataDir, "keys", "mint")
+	if dir != "" {
+		key = filepath.Join(dir, "mint")
+	}
+	if a.json {
+		return a.print(map[string]any{"schema": "p3.org-init/v1", "name": name, "network": network, "mint": mint, "cap_ucr": cap, "key": key, "invite": invite})
+	}
+	fmt.Fprintf(a.out, "founded network %s (%s): mint %s may grant %s\nmint key  %s\n", printable(name), network.String()[:8], mint, cap, printable(key))
+	switch {
+	case dir != "":
+		fmt.Fprintf(a.out, "invite    %s\n", invite)
+		a.say("on the machine that is to grant: p3 join INVITE, copy the mint key to keys/mint in its data folder, then p3 up")
+	case running:
+		a.say("restart the node to be in it: p3 down; p3 up; then invite others with p3 invite")
+	default:
+		a.say("start the node with p3 up; then invite others with p3 invite, and grant with p3 org grant")
+	}
+	return nil
+}
+
+func (a *app) orgGrantCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "grant ACCOUNT AMOUNT", Short: "Grant a member credit, once", Args: cobra.ExactArgs(2), RunE: a.with(a.orgGrant),
+		Long: `Grant a member credit, once. ACCOUNT is an account, or what its node calls itself, or self. A member that is
+away gets it when it connects. A grant cannot be taken back.
+
+` + exitHelp,
+		Example: "  p3 org grant elm 20\n  p3 org grant -y 0x1f9090aae28b8a3dceadf281b0f12828e676c326 2.50",
+	}
+}
+
+func (a *app) orgGrant(ctx context.Context, cl *node.Client, args []string) error {
+	amount, err := credits(args[1])
+	if err != nil {
+		return err
+	}
+	ok, err := a.confirm(fmt.Sprintf("Grant %s to %s? It cannot be taken back.", amount, printable(args[0])))
+	if err != nil || !ok {
+		return err
+	}
+	g, err := cl.OrgGrant(ctx, node.OrgGrant{To: args[0], Amount: amount})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(g)
+	}
+	fmt.Fprintf(a.out, "granted %s to %s; %s of the cap are left\n", g.Amount, whom(g.To, g.Name), g.Left)
+	return nil
+}
+
+// credits reads an amount above zero.
+func credits(text string) (ledger.Credits, error) {
+	amount, err := ledger.ParseCredits(text)
+	if err == nil && amount <= 0 {
+		err = fmt.Errorf("%q is nothing to grant", text)
+	}
+	if err != nil {
+		return 0, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "give an amount of credits above zero, such as 20 or 2.50"}
+	}
+	return amount, nil
+}
+
+// whom is an account with the name that its node has.
+func whom(account ledger.Account, name string) string {
+	if name == "" {
+		return account.String()
+	}
+	return fmt.Sprintf("%s (%s)", printable(name), account)
+}
+
+func (a *app) orgAllowCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "allow ACCOUNT AMOUNT/day|week|month|none", Short: "Grant a member credit each day, week or month", Args: cobra.ExactArgs(2), RunE: a.with(a.orgAllow),
+		Long: `Grant a member credit each day, week or month of the calendar in UTC, the first time now. This node grants it
+while it runs; a period in which it did not run is not made up for. none ends the allowance; what was granted stays.
+
+` + exitHelp,
+		Example: "  p3 org allow elm 5/week\n  p3 org allow elm none",
+	}
+}
+
+func (a *app) orgAllow(ctx context.Context, cl *node.Client, args []string) error {
+	r := node.OrgAllow{To: args[0], Every: "month"}
+	if args[1] != "none" {
+		amount, every, found := strings.Cut(args[1], "/")
+		if !found {
+			return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%q does not say how often", args[1]), Hint: "for example: p3 org allow elm 5/week"}
+		}
+		var err error
+		if r.Amount, err = credits(amount); err != nil {
+			return err
+		}
+		if _, err := ledger.ParsePeriod(every); err != nil {
+			return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "for example: p3 org allow elm 5/week"}
+		}
+		r.Every = every
+		ok, err := a.confirm(fmt.Sprintf("Grant %s to %s each %s from now on?", r.Amount, printable(args[0]), every))
+		if err != nil || !ok {
+			return err
+		}
+	}
+	m, err := cl.OrgAllow(ctx, r)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printAs("p3.org-member/v1", m)
+	}
+	if m.Allowance == 0 {
+		fmt.Fprintf(a.out, "no allowance for %s\n", whom(m.Account, m.Name))
+		return nil
+	}
+	fmt.Fprintf(a.out, "%s each %s for %s\n", m.Allowance, m.Every, whom(m.Account, m.Name))
+	return nil
+}
+
+func (a *app) orgShow(ctx context.Context, cl *node.Client, _ []string) error {
+	o, err := cl.Org(ctx)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(o)
+	}
+	fmt.Fprintf(a.out, "network  %s (%s)\n", printable(o.Name), o.Network.String()[:8])
+	for _, m := range o.Mints {
+		state := ""
+		switch {
+		case m.Frozen:
+			state = ", frozen: it was convicted, and nobody takes up its further grants"
+		case m.Account == o.Mint:
+			state = ", its key is here"
+		}
+		fmt.Fprintf(a.out, "mint     %s, cap %s%s\n", m.Account, m.Cap, state)
+	}
+	if o.Mint.IsZero() {
+		a.say("the mint's key is not here; what it granted you: p3 credit balance")
+		return nil
+	}
+	fmt.Fprintf(a.out, "issued   %s in %d grants\nleft     %s\nmembers  %d\n", o.Issued, o.Grants, o.Left, len(o.Members))
+	if o.Problem != "" {
+		fmt.Fprintf(a.out, "problem  %s\n", printable(o.Problem))
+	}
+	return nil
+}
+
+func (a *app) orgLs(ctx context.Context, cl *node.Client, _ []string) error {
+	o, err := cl.Org(ctx)
+	if err != nil {
+		return err
+	}
+	if o.Mint.IsZero() {
+		return &node.Problem{Code: node.CodeDenied, Message: fmt.Sprintf("the mint key of network %s is not here, so this node does not know the members", printable(o.Name)),
+			Hint: "run this where the network was founded with `p3 org init`"}
+	}
+	var rows [][]string
+	for _, m := range o.Members {
+		if a.json {
+			if err := a.printAs("p3.org-member/v1", m); err != nil {
+				return err
+			}
+			continue
+		}
+		name, allowance, next := m.Name, "-", "-"
+		if name == "" {
+			name = "-"
+		}
+		if m.Allowance > 0 {
+			allowance = m.Allowance.Decimal() + "/" + m.Every
+		}
+		if !m.Next.IsZero() {
+			next = m.Next.UTC().Format(time.DateOnly)
+		}
+		rows = append(rows, []string{printable(name), m.Account.String(), m.Granted.Decimal(), m.Waiting.Decimal(), allowance, next})
+	}
+	if a.json {
+		return nil
+	}
+	if len(rows) == 0 {
+		a.say("no member was granted anything yet: p3 org grant ACCOUNT AMOUNT")
+	}
+	return table(a.out, "NAME ACCOUNT GRANTED WAITING ALLOWANCE NEXT", rows)
+}
