@@ -15,6 +15,7 @@ import (
 //	ledger/grant/MINT SEQ u64    a mint's grants, as far as they were seen, signed
 //	ledger/backed/ACCOUNT        sum of those to an account, µcr u64
 //	ledger/claimed/DIGEST        key of our GRANT entry that took it up
+//	ledger/taken/DIGEST          another account's GRANT entry that took it up, see heldgrant.go
 const (
 	grantPrefix   = "ledger/grant/"
 	backedPrefix  = "ledger/backed/"

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,7 +14,6 @@ import (
 //	ledger/mint/MINT/h             commits u64 · grants so far u64
 //	ledger/mint/MINT/g SEQ u64     its grants, signed
 //	ledger/mint/MINT/o SEQ u64     those not acknowledged yet → empty
-//	ledger/mint/MINT/c SEQ u64     the GRANT entry that took one up
 //	ledger/mint/MINT/m ACCOUNT     a Member, see member.go
 const mintPrefix = "ledger/mint/"
 
@@ -248,7 +246,7 @@ func (i *Issuer) Acknowledge(ctx context.Context, seq uint64, entry []byte) erro
 	if e.Network != g.Network || e.Type != TypeGrant || e.Account != g.To || e.Ref != g.Digest() || e.Amount != g.Amount {
 		return fmt.Errorf("acknowledge grant %d: %s by %s of %s: %w", seq, e.Type, e.Account.Short(), e.Amount, ErrConflict)
 	}
-	return i.store.Commit(ctx, Op{Key: i.at('c', seq), Value: bytes.Clone(entry)}, Op{Key: i.at('o', seq), Delete: true})
+	return i.store.Commit(ctx, Op{Key: i.at('o', seq), Delete: true})
 }
 
 // GrantAllowances gives every member its allowance of the period at now, if it has not had it, and returns the

@@ -32,6 +32,9 @@ func (b *Book) Held(a Account, epoch uint32, seq uint64, n int) (out []Receipt, 
 		if len(place) != 12 || binary.BigEndian.Uint32(place) != epoch || len(v) < len(leasePrefix)+len(Digest{}) {
 			return len(place) == 12
 		}
+		if !bytes.HasPrefix(v, []byte(leasePrefix)) {
+			return true // a grant: HeldGrants
+		}
 		if len(ids) == n {
 			next = binary.BigEndian.Uint64(place[4:])
 			return false
@@ -76,7 +79,9 @@ func (b *Book) Lost() (epoch uint32, from uint64, lost bool) {
 // that its fence knows of is missing, and if the caller is sure that no other copy of
 // the account is at work and that whoever could know of more was asked. Receipts that do not verify are left
 // out. It fails with ErrReadOnly if a write failed: then a restart is the way out.
-func (b *Book) Recover(ctx context.Context, receipts []Receipt, sure bool) (Recovery, error) {
+//
+// Of grants it puts back those that a mint's node holds the GRANT entries of.
+func (b *Book) Recover(ctx context.Context, receipts []Receipt, sure bool, grants ...TakenGrant) (Recovery, error) {
 	if _, _, lost := b.Lost(); !lost {
 		if err := b.ReadOnly(); err != nil {
 			return Recovery{}, err
@@ -91,7 +96,13 @@ func (b *Book) Recover(ctx context.Context, receipts []Receipt, sure bool) (Reco
 		}
 		good = append(good, r)
 	}
-	ours := b.lostEntries(good)
+	var taken []TakenGrant
+	for _, x := range grants {
+		if _, _, err := x.verify(b.genesis, b.key.account); err == nil {
+			taken = append(taken, x)
+		}
+	}
+	ours := b.lostEntries(good, taken)
 	var done Recovery
 	touched := map[Digest]bool{}
 	for {
@@ -127,19 +138,25 @@ const (
 )
 
 type lostEntry struct {
-	e   Entry
-	raw []byte
-	of  Receipt
+	e     Entry
+	raw   []byte
+	of    Receipt
+	grant []byte // of a GRANT, instead
 }
 
-// lostEntries are the entries of ours in receipts, by their place.
-func (b *Book) lostEntries(receipts []Receipt) map[uint64]lostEntry {
+// lostEntries are the entries of ours in receipts and grants, by their place.
+func (b *Book) lostEntries(receipts []Receipt, grants []TakenGrant) map[uint64]lostEntry {
 	epoch, _, _ := b.Lost()
 	ours := map[uint64]lostEntry{}
+	for _, x := range grants {
+		if e, err := ParseEntry(x.Entry); err == nil && e.Epoch == epoch {
+			ours[e.Seq] = lostEntry{e: e, raw: bytes.Clone(x.Entry), grant: bytes.Clone(x.Grant)}
+		}
+	}
 	for _, r := range receipts {
 		for _, raw := range [][]byte{r.Lock, r.Settle, r.Earn} {
 			if e, err := ParseEntry(raw); err == nil && e.Account == b.key.account && e.Epoch == epoch {
-				ours[e.Seq] = lostEntry{e, raw, r}
+				ours[e.Seq] = lostEntry{e: e, raw: raw, of: r}
 			}
 		}
 	}
@@ -147,7 +164,7 @@ func (b *Book) lostEntries(receipts []Receipt) map[uint64]lostEntry {
 }
 
 // putBackEntries puts back the next of our entries, as far as they follow, and returns the lease of each, zero for a
-// checkpoint.
+// checkpoint or a grant.
 func (b *Book) putBackEntries(t *batch, ours map[uint64]lostEntry) (ids []Digest, err error) {
 	for len(ids) < recoverStep {
 		if e, ok := b.rebuilt(ours); ok {
@@ -160,6 +177,13 @@ func (b *Book) putBackEntries(t *batch, ours map[uint64]lostEntry) (ids []Digest
 		x, ok := ours[b.head.Len]
 		if !ok || x.e.Prev != b.head.Digest {
 			break
+		}
+		if x.grant != nil {
+			if err := b.putBackGrant(t, x.e, x.raw, x.grant); err != nil {
+				return ids, err
+			}
+			ids = append(ids, Digest{})
+			continue
 		}
 		id, err := b.putBack(t, x.e, x.raw, x.of)
 		if err != nil {

@@ -21,6 +21,7 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 	var out node.Recovery
 	epoch, from, lost := d.book.Lost()
 	var all []ledger.Receipt
+	var grants []ledger.TakenGrant
 	var away []string
 	if lost {
 		who, heard := []peer.ID(nil), map[ledger.Account]bool{}
@@ -32,17 +33,18 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			}
 		}
 		type answer struct {
-			from peer.ID
-			held []ledger.Receipt
-			err  error
+			from   peer.ID
+			held   []ledger.Receipt
+			grants []ledger.TakenGrant
+			err    error
 		}
 		asking, cancel := context.WithTimeout(ctx, recoverTime)
 		defer cancel()
 		answers := make(chan answer, len(who))
 		for _, p := range who {
 			go func() {
-				held, err := d.fraud.Held(asking, p, epoch, from)
-				answers <- answer{p, held, err}
+				held, grants, err := d.fraud.Held(asking, p, epoch, from)
+				answers <- answer{p, held, grants, err}
 			}()
 		}
 		out.Asked = len(who)
@@ -55,6 +57,7 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			out.Answers++
 			heard[accounts[a.from]] = true
 			all = append(all, a.held...)
+			grants = append(grants, a.grants...)
 		}
 		for _, l := range d.book.OpenLocks() {
 			// Its payee may hold a voucher that this disk has forgotten; to settle below it would convict us.
@@ -64,7 +67,7 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			}
 		}
 	}
-	r, err := d.book.Recover(ctx, all, sure)
+	r, err := d.book.Recover(ctx, all, sure, grants...)
 	if err != nil {
 		return out, err
 	}

@@ -39,7 +39,7 @@ func TestHeldTakesOnlyWhatWeSigned(t *testing.T) {
 	})
 	us.meet(t, evil)
 	asked.Store(0) // whatever was asked on meeting
-	held, err := us.spread.Held(t.Context(), evil.ID(), 0, 0)
+	held, _, err := us.spread.Held(t.Context(), evil.ID(), 0, 0)
 	if err != nil || len(held) != 1 || ok(held[0].Verify())(t).ID != ours.Digest {
 		t.Errorf("%d receipts, %v; want the one of our own LOCK", len(held), err)
 	}

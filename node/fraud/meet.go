@@ -25,6 +25,7 @@ const (
 	maxServed = 32        // peers answered at a time
 	maxHeld   = 32        // receipts in an answer, besides those of open leases
 	maxPages  = 1024      // of receipts from one peer
+	maxTaken  = 256       // grants in an answer
 
 	meetTimeout = 10 * time.Second
 )
@@ -49,6 +50,13 @@ type answer struct {
 
 	Receipts [][]byte `cbor:"3,keyasint,omitempty"` // of leases with the asker's account
 	Next     uint64   `cbor:"4,keyasint,omitempty"` // where to go on; 0 = that was all
+	Grants   []taken  `cbor:"5,keyasint,omitempty"` // that the asker's account took up; with the first page
+}
+
+// taken is a ledger.TakenGrant.
+type taken struct {
+	Grant []byte `cbor:"1,keyasint"`
+	Entry []byte `cbor:"2,keyasint"`
 }
 
 // Met asks a peer that has said hello what it knows. It takes as long as the peer does, within bounds.
@@ -64,26 +72,31 @@ func (s *Spreader) Met(ctx context.Context, p peer.ID) {
 	}
 }
 
-// Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on. Each is valid
-// and has a signature of ours, so there are no more of them than we once made.
-func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64) (out []ledger.Receipt, err error) {
+// Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on, and for the grants
+// that we took up from there on. Each is valid and has a signature of ours, so there are no more of them than we once made.
+func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64) (out []ledger.Receipt, grants []ledger.TakenGrant, err error) {
 	seen := map[ledger.Digest]bool{}
 	for range maxPages {
 		a, err := s.say(ctx, p, question{Lost: &place{epoch, seq}})
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if len(a.Receipts) > maxHeld+ledger.MaxOpenLocks {
-			return nil, fmt.Errorf("%d receipts at once: %w", len(a.Receipts), ledger.ErrMalformed)
+		if len(a.Receipts) > maxHeld+ledger.MaxOpenLocks || len(a.Grants) > maxTaken {
+			return nil, nil, fmt.Errorf("%d receipts and %d grants at once: %w", len(a.Receipts), len(a.Grants), ledger.ErrMalformed)
+		}
+		if grants == nil {
+			for _, x := range a.Grants {
+				grants = append(grants, ledger.TakenGrant(x))
+			}
 		}
 		for _, raw := range a.Receipts {
 			r, err := ledger.ParseReceipt(raw)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			sum, err := r.Verify()
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			us := s.book.Account()
 			if mine := sum.Payer == us || sum.Payee == us && (r.Claim != nil || r.Earn != nil); mine && !seen[sum.ID] {
@@ -91,11 +104,11 @@ func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64
 			}
 		}
 		if a.Next <= seq || len(a.Receipts) == 0 {
-			return out, nil
+			return out, grants, nil
 		}
 		seq = a.Next
 	}
-	return out, nil
+	return out, grants, nil
 }
 
 // say asks one question.
@@ -186,6 +199,13 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 			s.log.Warn("newest entry", "account", theirs, "err", err)
 		}
 		if q.Lost != nil {
+			grants, err := s.book.HeldGrants(theirs, q.Lost.Epoch, q.Lost.Seq, maxTaken)
+			if err != nil {
+				s.log.Warn("grants", "account", theirs, "err", err)
+			}
+			for _, x := range grants {
+				a.Grants = append(a.Grants, taken(x))
+			}
 			held, next, err := s.book.Held(theirs, q.Lost.Epoch, q.Lost.Seq, maxHeld)
 			if err != nil {
 				s.log.Warn("receipts", "account", theirs, "err", err)

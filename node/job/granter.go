@@ -184,6 +184,10 @@ func (g *Granter) deliver(ctx context.Context, p peer.ID, list []ledger.Delivery
 		case reply.Refuse != nil:
 			return &Refusal{Code: reply.Refuse.Code, Text: clip(reply.Refuse.Text)}
 		}
+		// First what the member can have back when its disk loses it, and what shows a fork.
+		if err := g.env.Book.MeetClaim(ctx, d.Raw, reply.Entry); err != nil {
+			return err
+		}
 		if err := g.issuer.Acknowledge(ctx, d.Seq, reply.Entry); err != nil {
 			return err
 		}
