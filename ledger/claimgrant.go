@@ -2,11 +2,13 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -210,3 +212,37 @@ func (b *Book) OwnGrants(n int) (out [][]byte, err error) {
 
 // grantTo reads the To of an encoded grant.
 func grantTo(raw []byte) Account { return Account(raw[2+32+20+8+32:]) }
+
+// A Claimed is a grant that this account took up.
+type Claimed struct {
+	Grant  Digest
+	Mint   Account
+	Seq    uint64 // of the GRANT entry
+	TimeMs uint64 // when it was taken up
+	Amount Credits
+}
+
+// Claimed lists the grants that this account took up, newest first.
+func (v *View) Claimed() (out []Claimed, err error) {
+	var keys [][]byte
+	err = v.store.Scan([]byte(claimedPrefix), nil, func(_, at []byte) bool {
+		keys = append(keys, bytes.Clone(at))
+		return true
+	})
+	for _, k := range keys {
+		raw, e := v.store.Get(k)
+		if errors.Is(e, ErrNotFound) {
+			continue // pruned
+		}
+		var x Entry
+		if e == nil {
+			x, e = ParseEntry(raw)
+		}
+		if e != nil {
+			return nil, fmt.Errorf("grants taken up: the ledger is damaged, restore it from a backup: %w", e)
+		}
+		out = append(out, Claimed{x.Ref, x.Peer, x.Seq, x.TimeMs, x.Amount})
+	}
+	slices.SortFunc(out, func(a, b Claimed) int { return cmp.Compare(b.Seq, a.Seq) })
+	return out, err
+}

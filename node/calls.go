@@ -32,6 +32,7 @@ const (
 	CallBalance     Call = "GET /v1/credit/balance"
 	CallReceipts    Call = "GET /v1/credit/receipts"
 	CallReceipt     Call = "GET /v1/credit/receipts/{id}"
+	CallGrants      Call = "GET /v1/credit/grants"
 	CallExport      Call = "GET /v1/credit/export"
 	CallHistory     Call = "GET /v1/credit/history"
 	CallProof       Call = "GET /v1/credit/proof"

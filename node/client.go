@@ -184,6 +184,11 @@ func (c *Client) Org(ctx context.Context) (Org, error) {
 	return fetch[Org](c, ctx, CallOrg, nil, nil)
 }
 
+// Grants lists the grants that the account took up, newest first.
+func (c *Client) Grants(ctx context.Context) ([]GrantTaken, error) {
+	return fetch[[]GrantTaken](c, ctx, CallGrants, nil, nil)
+}
+
 // OrgGrant has the node's mint sign a grant. CodeDenied if it has none, CodeNoCredit beyond the cap.
 func (c *Client) OrgGrant(ctx context.Context, g OrgGrant) (Granted, error) {
 	b, _ := json.Marshal(g) // a string and a number cannot fail

@@ -58,6 +58,14 @@ type Granted struct {
 	Left   ledger.Credits `json:"left_ucr"`
 }
 
+// A GrantTaken is a grant that this node's account took up.
+type GrantTaken struct {
+	ID     ledger.Digest  `json:"id"` // digest of the grant
+	Mint   ledger.Account `json:"mint"`
+	Amount ledger.Credits `json:"amount_ucr"`
+	Time   time.Time      `json:"time"` // when it was taken up
+}
+
 // An OrgAllow sets a member's allowance; an amount of zero ends it.
 type OrgAllow struct {
 	To     string         `json:"to"`

@@ -29,10 +29,10 @@ func (m *model) daysBox(w, h int) block {
 		days = days[len(days)-max(fit, 0):]
 	}
 	earned, spent := make([]float64, len(days)), make([]float64, len(days))
-	var in, out ledger.Credits
+	var in, out, granted ledger.Credits
 	top := 0.0
 	for i, d := range days {
-		in, out = in+d.Earned, out+d.Spent
+		in, out, granted = in+d.Earned, out+d.Spent, granted+d.Granted
 		earned[i], spent[i] = float64(d.Earned), float64(d.Spent)
 		top = max(top, earned[i], spent[i])
 	}
@@ -62,7 +62,11 @@ func (m *model) daysBox(w, h int) block {
 		from, to := shortDate(days[0]), shortDate(days[len(days)-1])
 		lines = append(lines, faint.of(blanks(label)+from+blanks(max(len(days)-len(from)-len(to), 1))+to))
 	}
-	return m.g.box(fmt.Sprintf("By day, %d", len(days)), fmt.Sprintf("earned %s  spent %s", credits(in), credits(out)), lines, w, h)
+	sums := fmt.Sprintf("earned %s  spent %s", credits(in), credits(out))
+	if granted > 0 { // by a mint, in an organisation's network
+		sums = fmt.Sprintf("granted %s  ", credits(granted)) + sums
+	}
+	return m.g.box(fmt.Sprintf("By day, %d", len(days)), sums, lines, w, h)
 }
 
 // shortDate is the month and the day.

@@ -61,7 +61,27 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 		}
 		me = st.Account
 	}
-	err := cl.Receipts(ctx, func(r node.Receipt) error {
+	grants, err := cl.Grants(ctx) // of a mint, in an organisation's network
+	if err != nil {
+		return err
+	}
+	granted := func(since time.Time) error { // those taken up since then
+		for ; len(grants) > 0 && !grants[0].Time.Before(since); grants = grants[1:] {
+			g := grants[0]
+			if a.json {
+				if err := a.printAs("p3.grant-taken/v1", g); err != nil {
+					return err
+				}
+				continue
+			}
+			rows = append(rows, []string{g.ID.Short(), g.Time.Local().Format(time.DateTime), g.Mint.Short(), g.Amount.Decimal(), "-", "-", "granted", "ok"})
+		}
+		return nil
+	}
+	err = cl.Receipts(ctx, func(r node.Receipt) error {
+		if err := granted(r.Time); err != nil {
+			return err
+		}
 		if a.json {
 			return a.printAs("p3.receipt/v1", r)
 		}
@@ -77,6 +97,9 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := granted(time.Time{}); err != nil {
 		return err
 	}
 	if !a.json && len(rows) == 0 {

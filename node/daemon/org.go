@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -264,4 +265,13 @@ func grantProblem(err error) error {
 		return err
 	}
 	return p
+}
+
+// Grants implements localapi.Backend.
+func (d *Daemon) Grants(context.Context) (out []node.GrantTaken, err error) {
+	list, err := d.book.View().Claimed()
+	for _, x := range list {
+		out = append(out, node.GrantTaken{ID: x.Grant, Mint: x.Mint, Amount: x.Amount, Time: time.UnixMilli(int64(x.TimeMs))})
+	}
+	return out, err
 }

@@ -50,6 +50,7 @@ type Backend interface {
 
 	Balance(ctx context.Context) (node.Balance, error)
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error // newest first
+	Grants(ctx context.Context) ([]node.GrantTaken, error)              // taken up, newest first
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
 	// Export yields the ledger's rows not older than since; zero means all.
 	Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error

@@ -59,6 +59,7 @@ func Handler(b Backend) http.Handler {
 		return node.Invitation{Invite: s}, err
 	})
 	value(node.CallJoin, h.join)
+	value(node.CallGrants, func(r *http.Request) (any, error) { return list(b.Grants(r.Context())) })
 	value(node.CallOrg, func(r *http.Request) (any, error) { return b.Org(r.Context()) })
 	value(node.CallOrgGrant, func(r *http.Request) (any, error) {
 		var g node.OrgGrant

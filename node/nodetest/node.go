@@ -519,6 +519,9 @@ func (n *Node) Org(context.Context) (node.Org, error) {
 	return node.Org{}, &node.Problem{Code: node.CodeDenied, Message: "this network has no mint"}
 }
 
+// Grants lists none.
+func (n *Node) Grants(context.Context) ([]node.GrantTaken, error) { return nil, nil }
+
 // OrgGrant refuses.
 func (n *Node) OrgGrant(ctx context.Context, _ node.OrgGrant) (node.Granted, error) {
 	_, err := n.Org(ctx)
