@@ -41,6 +41,39 @@ func (b *Book) LearnGrant(ctx context.Context, raw []byte) (Grant, error) {
 	return g, err
 }
 
+// LearnGrants is LearnGrant for several, in one commit. Those of convicted mints are left out; an error is
+// one of a record that no mint has signed, or of the book.
+func (b *Book) LearnGrants(ctx context.Context, raws [][]byte) error {
+	type news struct {
+		g   Grant
+		d   Digest
+		raw []byte
+	}
+	convicted := func(err error) bool { return errors.Is(err, ErrFrozen) || errors.As(err, new(*MintError)) }
+	var list []news
+	for _, raw := range raws {
+		g, d, err := b.readGrant(ctx, raw)
+		switch {
+		case err != nil && !convicted(err):
+			return err
+		case err == nil && !d.IsZero():
+			list = append(list, news{g, d, bytes.Clone(raw)})
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := submit(ctx, b, func(t *batch) (struct{}, error) {
+		for _, x := range list {
+			if err := t.meetGrant(x.g, x.d, x.raw); err != nil && !convicted(err) {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, nil
+	})
+	return err
+}
+
 // ClaimGrant takes up a grant to this account: the GRANT entry that it returns counts it in the balance, once.
 // It is the answer to send, and the same for the same grant.
 func (b *Book) ClaimGrant(ctx context.Context, raw []byte) ([]byte, error) {

@@ -218,6 +218,10 @@ func FuzzProof(f *testing.F) {
 	s := ok(ledger.ParseEntry(settle))(f)
 	voucher := ok(k.SignVoucher(ledger.Voucher{Network: id, Lock: s.Ref, K: 1, Amount: 2}))(f)
 	f.Add(ok(ledger.NewProof(ledger.ProofUnderSettle, settle, voucher))(f).Encode())
+	first, second := ledger.Grant{Network: id, Mint: k.Account(), To: k.Account(), Amount: 5, Total: 5}, ledger.Grant{Network: id, Mint: k.Account(), To: k.Account(), Amount: 6, Total: 6}
+	one, two := ok(k.SignGrant(first))(f), ok(k.SignGrant(second))(f)
+	f.Add(ok(ledger.NewProof(ledger.ProofMintFork, one, two))(f).Encode())
+	f.Add(ok(ledger.NewProof(ledger.ProofOverIssue, one, nil))(f).Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := ledger.ParseProof(b)
 		if err != nil {

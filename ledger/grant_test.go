@@ -237,6 +237,9 @@ func TestAttack32MintEquivocationAndOverIssue(t *testing.T) {
 				if _, err := c.ClaimGrant(t.Context(), o.sign(t, 900, ledger.Digest{3}, c.Account(), 1, cap)); !errors.Is(err, ledger.ErrFrozen) {
 					t.Errorf("a grant of a frozen mint: %v", err)
 				}
+				if err := c.LearnGrants(t.Context(), [][]byte{first, second}); err != nil {
+					t.Errorf("shown by a payer: %v", err)
+				}
 				if a.Balance().Granted == 0 || c.Balance().Granted != 0 {
 					t.Errorf("granted %s before and %s after", a.Balance().Granted, c.Balance().Granted)
 				}
@@ -266,6 +269,17 @@ func TestHonestMintIsNeverConvicted(t *testing.T) {
 	for step := range 40 { // in an order of its own, with gaps of all sizes
 		d := pending[step*17%40]
 		ok(b.LearnGrant(t.Context(), d.Raw))(t)
+	}
+	other := o.book(t)
+	raws := make([][]byte, 0, 80)
+	for step := range 80 { // each twice
+		raws = append(raws, pending[step*7%40].Raw)
+	}
+	if err := other.LearnGrants(t.Context(), raws); err != nil {
+		t.Fatal(err)
+	}
+	if backed := ok(other.Backed(b.Account()))(t); backed != 40*ledger.Credit {
+		t.Errorf("%s are known to be granted after all at once", backed)
 	}
 	for i, x := range pending {
 		for _, y := range pending[:i] {

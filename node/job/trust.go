@@ -42,16 +42,12 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 
 // trustGranted is trust in a granted network: the payer shows the grants that its balance stands on.
 func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, grants [][]byte, worst, cap ledger.Credits) (*flow.Credit, string, error) {
-	for _, raw := range grants {
-		if !p.settler.meter.take(from, 1, time.Now()) { // the rest counts when it is shown again
-			break
-		}
-		_, err := p.env.Book.LearnGrant(context.Background(), raw)
-		switch mint := (*ledger.MintError)(nil); {
-		case err == nil, errors.As(err, &mint), errors.Is(err, ledger.ErrFrozen): // a frozen mint's count no more
+	if len(grants) > 0 && p.settler.meter.take(from, len(grants), time.Now()) { // else they count when they are shown again
+		err := p.env.Book.LearnGrants(context.Background(), grants)
+		switch {
 		case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrBookClosed):
 			return nil, "", refuse(CodeHost, "%v", err)
-		default:
+		case err != nil:
 			return nil, "", refuse(CodeRecord, "%v", err)
 		}
 	}
