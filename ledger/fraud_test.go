@@ -230,7 +230,7 @@ func FuzzProof(f *testing.F) {
 		if !bytes.Equal(p.Encode(), b) {
 			t.Fatal("decode then encode is not the identity")
 		}
-		if again, err := ledger.NewProof(p.Kind, p.B, p.A); p.Kind == ledger.ProofFork && (err != nil || again.ID != p.ID) {
+		if again, err := ledger.NewProof(p.Kind, p.B, p.A); (p.Kind == ledger.ProofFork || p.Kind == ledger.ProofMintFork) && (err != nil || again.ID != p.ID) {
 			t.Fatalf("the order shows: %v", err)
 		}
 		_, _ = ledger.VerifyProof(b, network)
