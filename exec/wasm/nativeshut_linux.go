@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +97,24 @@ var nativeCalls = []string{
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "tgkill",
 	"futex", "nanosleep", "clock_gettime", "sched_yield", "epoll_pwait", "epoll_wait", "epoll_ctl", "recvmsg", "recvfrom",
 	"getpid", "gettid", "getrandom", "readlinkat", "exit", "exit_group",
+}
+
+// spareThreads are more than Go needs between the filter and execve, also when a call is slow on a busy machine.
+const spareThreads = 8
+
+// startThreads has the runtime start n threads now. It keeps them, and takes one of them when it needs another.
+func startThreads(n int) {
+	var started, ended sync.WaitGroup
+	started.Add(n)
+	for range n {
+		ended.Go(func() {
+			runtime.LockOSThread() // so that each has its own
+			defer runtime.UnlockOSThread()
+			started.Done()
+			started.Wait()
+		})
+	}
+	ended.Wait()
 }
 
 // become turns this process into the native program once the node has seen to its priority.

@@ -210,3 +210,13 @@ func TestNonsenseFromANativeProcess(t *testing.T) {
 		})
 	}
 }
+
+// Go ends a program that is refused a thread, and the filter of a native process refuses all.
+func TestThreadsAreStartedAhead(t *testing.T) {
+	const n = 50
+	startThreads(n)
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil || len(threads) < n {
+		t.Errorf("%d threads, %v; want %d", len(threads), err, n)
+	}
+}

@@ -21,6 +21,9 @@ import (
 // shutIn puts the walls up around this process, from the outermost to the innermost. A wall
 // that this system does not have is reported and left out; the others stand.
 func shutIn(s *setup) (walls []Protection) {
+	if s.Native {
+		startThreads(spareThreads) // the filter lets it start none until it is another program
+	}
 	add := func(name string, err error) { walls = append(walls, held(name, err)) }
 
 	none := errors.New("the system does not let us make user namespaces, or p3 was built with cgo")
