@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...
 FUZZTIME ?= 10s
 
-.PHONY: build examples demo test test-net test-arm64 compat race lint bench fuzz clean
+.PHONY: build examples demo test test-net test-arm64 test-kill compat race lint bench fuzz clean
 
 build:
 	go build -o p3 ./cmd/p3
@@ -36,6 +36,10 @@ compat: build
 QEMU_ARM64 ?= qemu-aarch64-static
 test-arm64:
 	GOARCH=arm64 go test -exec $(QEMU_ARM64) -count=1 -timeout 5m -run 'Alike|Golden|NaN|Payload|ByHand|SameOnBoth' ./exec/wasm/meter
+
+# 200 processes killed under load on both sides of a market, and the books held against each other after each; half an hour.
+test-kill: examples
+	go test -count=1 -timeout 90m -v -run '^TestKillAnyProcessDuringAJob$$' ./cmd/p3 -kill.rounds 200
 
 race:
 	CGO_ENABLED=1 go test -race -short $(RACE)

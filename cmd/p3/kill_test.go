@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +31,8 @@ import (
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 )
+
+var killRounds = flag.Int("kill.rounds", 20, "processes that TestKillAnyProcessDuringAJob kills")
 
 // patience bounds a wait for an event, however busy the machine is.
 const patience = 4 * time.Minute
@@ -44,7 +48,7 @@ const patience = 4 * time.Minute
 //     yet vouched for. It keeps those results and nobody is paid for them.
 func TestKillAnyProcessDuringAJob(t *testing.T) {
 	t.Parallel()
-	rounds := 20
+	rounds := *killRounds
 	if testing.Short() {
 		rounds = 3
 	}
@@ -58,11 +62,10 @@ func TestKillAnyProcessDuringAJob(t *testing.T) {
 	t.Logf("P3_TEST_SEED=%d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	net := startNet(t)
-	texts, tiles := textUnits(200), tileUnits()
+	texts, tiles := textUnits(120), tileUnits()
 	wantTexts, wantTiles := runHere(t, textstat.Wasm, texts), runHere(t, fractal.Wasm, tiles)
 
 	bk := books{}
-	span := time.Duration(0) // what a round takes when nothing dies
 	for round := range rounds + 1 {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		start := time.Now()
@@ -70,30 +73,42 @@ func TestKillAnyProcessDuringAJob(t *testing.T) {
 			submitJob(t, ctx, net, "texts", textstat.Wasm, texts),
 			submitJob(t, ctx, net, "picture", fractal.Wasm, tiles),
 		}
+		at := rnd.Int64N(int64(len(texts) + len(tiles) + 1)) // results, so that all moments are as likely on any machine
+		var seen atomic.Int64
+		reached := make(chan struct{})
+		if at == 0 {
+			close(reached)
+		}
 		var g errgroup.Group
 		for _, j := range jobs {
+			j.seen = func(int) {
+				if seen.Add(1) == at {
+					close(reached)
+				}
+			}
 			g.Go(func() error { return j.collect(ctx) })
 		}
 		victim := "nobody"
 		if round > 0 {
-			at := time.Duration(rnd.Int64N(int64(span)))
 			pause := time.Duration(rnd.Int64N(int64(1500 * time.Millisecond)))
 			pick, worker := net.nodes[1+rnd.IntN(len(net.nodes)-1)], rnd.IntN(3) == 0
 			if round%4 == 1 { // chance alone may spare the requester
 				pick, worker = net.nodes[0], false
 			}
-			<-time.After(at - min(at, time.Since(start)))
+			select {
+			case <-reached:
+			case <-ctx.Done():
+				net.dump(t)
+				t.Fatalf("round %d: %d results, want %d: %v", round, seen.Load(), at, g.Wait())
+			}
 			victim = killOne(t, ctx, pick, worker, pause)
-			victim += fmt.Sprintf(" after %s, gone for %s", at.Round(time.Millisecond), pause.Round(time.Millisecond))
+			victim += fmt.Sprintf(" after %d results, gone for %s", at, pause.Round(time.Millisecond))
 		}
 		if err := g.Wait(); err != nil {
 			net.dump(t)
 			t.Fatalf("round %d, killed %s: %v", round, victim, err)
 		}
 		took := time.Since(start)
-		if round == 0 {
-			span = took
-		}
 		jobs[0].check(t, wantTexts)
 		jobs[1].check(t, wantTiles)
 		if err := net.settled(ctx); err != nil {
@@ -197,10 +212,10 @@ func TestMapOutlivesItsNode(t *testing.T) {
 // far more units pass through than either may keep.
 func TestMapOfEndlessInputNeedsBoundedMemory(t *testing.T) {
 	if testing.Short() {
-		t.Skip("13,000 units")
+		t.Skip("10,000 units")
 	}
 	t.Parallel()
-	const units, first = 13_000, 3_000 // more than may wait
+	const units, first = 10_000, 3_000 // more than may wait
 	net := startNet(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
