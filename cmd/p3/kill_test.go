@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -32,8 +31,6 @@ import (
 	"github.com/personal-power-plant/p3/node"
 )
 
-var killRounds = flag.Int("kill.rounds", 20, "processes that TestKillAnyProcessDuringAJob kills")
-
 // patience bounds a wait for an event, however busy the machine is.
 const patience = 4 * time.Minute
 
@@ -48,7 +45,7 @@ const patience = 4 * time.Minute
 //     yet vouched for. It keeps those results and nobody is paid for them.
 func TestKillAnyProcessDuringAJob(t *testing.T) {
 	t.Parallel()
-	rounds := *killRounds
+	rounds := 20
 	if testing.Short() {
 		rounds = 3
 	}
