@@ -674,7 +674,7 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 	l.mu.Unlock()
 	size := 0
 	for _, u := range tasks {
-		in, err := l.run.req.j.input(l.run.id, u)
+		in, err := l.run.input(u)
 		if err != nil {
 			return false, fmt.Errorf("input of unit %d: %w", u, err)
 		}

@@ -157,7 +157,7 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	}
 	n := &run{
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
-		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4),
+		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4), saving: make(chan struct{}, 1),
 		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs}),
 		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
 		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
@@ -302,27 +302,26 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 	}
 	n.inputs.Lock()
 	defer n.inputs.Unlock()
-	if units := n.known(); at > units {
-		return units, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("inputs start at unit %d, the next is %d", at, units)}
+	if err := n.saveInputs(ctx); err != nil { // some may wait for room on the disk
+		return n.known(), err
 	}
-	var ops []ledger.Op
+	have := n.known()
+	if at > have {
+		return have, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("inputs start at unit %d, the next is %d", at, have)}
+	}
+	var batch []freshInput
 	size := 0
 	flush := func() error {
-		if len(ops) == 0 {
+		if len(batch) == 0 {
 			return nil
 		}
-		added := uint64(len(ops))
-		if err := n.restate(ctx, func(s *jobState) error {
-			if s.Closed || s.State != node.JobRunning {
-				return errNoMoreInput
-			}
-			s.Units += added
-			return nil
-		}, ops...); err != nil {
+		if err := n.add(batch); err != nil {
 			return err
 		}
-		ops, size = nil, 0
-		n.post(func(now time.Time) []farm.Action { return n.farm.AddUnits(added, now) })
+		batch, size = nil, 0
+		if err := n.saveInputs(ctx); err != nil {
+			return err
+		}
 		r.env.Tell()
 		return nil
 	}
@@ -346,7 +345,7 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 			}
 			return n.known(), err
 		}
-		if unit < n.known() {
+		if unit < have {
 			continue
 		}
 		err = validInput(in)
@@ -361,8 +360,8 @@ func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, nex
 		if err != nil {
 			return n.known(), err
 		}
-		ops = append(ops, op)
-		if size += len(op.Value); len(ops) >= inputBatch || size > MaxFrame {
+		batch = append(batch, freshInput{in, op})
+		if size += len(op.Value); len(batch) >= inputBatch || size > MaxFrame {
 			if err := flush(); err != nil {
 				return n.known(), err
 			}
@@ -398,6 +397,44 @@ func (n *run) awaitRoom(ctx context.Context, unit uint64, flush func() error) er
 	}
 }
 
+// A freshInput is known to the farm and not yet durable. Providers may work on it meanwhile; save sees to it that no
+// result is durable before its input.
+type freshInput struct {
+	input exec.Input
+	op    ledger.Op
+}
+
+// add hands inputs to the farm; saveInputs makes them durable.
+func (n *run) add(batch []freshInput) error {
+	n.mu.Lock()
+	open := n.state.State == node.JobRunning && !n.state.Closed
+	if open {
+		n.fresh = append(n.fresh, batch...)
+	}
+	n.mu.Unlock()
+	if !open {
+		return errNoMoreInput
+	}
+	added := uint64(len(batch))
+	n.post(func(now time.Time) []farm.Action { return n.farm.AddUnits(added, now) })
+	return nil
+}
+
+func (n *run) saveInputs(ctx context.Context) error {
+	return n.restate(ctx, nil)
+}
+
+func (n *run) input(unit uint64) (exec.Input, error) {
+	n.mu.Lock()
+	if i := unit - n.state.Units; unit >= n.state.Units && i < uint64(len(n.fresh)) {
+		defer n.mu.Unlock()
+		return n.fresh[i].input, nil
+	}
+	n.mu.Unlock()
+	return n.req.j.input(n.id, unit)
+}
+
+// known is how many inputs are durable.
 func (n *run) known() uint64 {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -72,13 +72,14 @@ type run struct {
 	doubtful   uint64                    // of these, of hosts that were wrong since; not yet in an outcome
 	ending     []settled                 // finished and not yet on their way to the journal
 
-	inputs   sync.Mutex  // held by whoever adds inputs
-	saving   sync.Mutex  // held from a look at state to the end of the commit that replaces it
-	hasBlobs atomic.Bool // some result has bytes outside the journal
+	inputs   sync.Mutex    // held by whoever adds inputs
+	saving   chan struct{} // a token, held from a look at state to the end of the commit that replaces it
+	hasBlobs atomic.Bool   // some result has bytes outside the journal
 
 	mu      sync.Mutex // guards what follows
 	job     node.Job
 	state   jobState
+	fresh   []freshInput    // units from state.Units on
 	ahead   map[uint64]bool // finished, not below prefix
 	prefix  uint64          // all units below have durable results
 	fetched uint64          // results below were fetched
@@ -701,7 +702,9 @@ func (r *run) journal() {
 func (r *run) save(batch []settled) bool {
 	ops := make([]ledger.Op, 0, len(batch))
 	bills := map[*lease][]bill{}
+	last := uint64(0)
 	for _, s := range batch {
+		last = max(last, s.unit)
 		op, err := put(unitKey('o', r.id, s.unit), s.out)
 		if err != nil {
 			r.log.Error("journal", "unit", s.unit, "err", err)
@@ -712,7 +715,14 @@ func (r *run) save(batch []settled) bool {
 			bills[p.lease] = append(bills[p.lease], bill{s.unit, p.cost})
 		}
 	}
-	if r.insist(r.req.ctx, "results", func() error { return r.req.conduct.commit(r.req.ctx, ops...) }) != nil {
+	if r.insist(r.req.ctx, "results", func() error {
+		if last >= r.known() {
+			if err := r.saveInputs(r.req.ctx); err != nil {
+				return err
+			}
+		}
+		return r.req.conduct.commit(r.req.ctx, ops...)
+	}) != nil {
 		return false
 	}
 	for l, b := range bills {
@@ -813,24 +823,41 @@ func (r *run) setWhy(why string) {
 	r.env.Tell()
 }
 
-// restate makes a changed state durable, with other rows, and then known. Nobody else changes it
-// meanwhile, so inputs that come as the job ends do not bring it back.
-func (r *run) restate(ctx context.Context, change func(*jobState) error, more ...ledger.Op) error {
-	r.saving.Lock()
-	defer r.saving.Unlock()
-	s := r.snapshot()
-	if err := change(&s); err != nil {
-		return err
+// restate makes a changed state durable, together with fresh inputs, and then known; without a change it does so for the
+// inputs alone. Nobody else changes the state meanwhile, so inputs that come as the job ends do not bring it back.
+func (r *run) restate(ctx context.Context, change func(*jobState) error) error {
+	select {
+	case r.saving <- struct{}{}:
+		defer func() { <-r.saving }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	s, fresh := r.state, r.fresh
+	r.mu.Unlock()
+	if change == nil && len(fresh) == 0 {
+		return nil
+	}
+	s.Units += uint64(len(fresh))
+	if change != nil {
+		if err := change(&s); err != nil {
+			return err
+		}
 	}
 	op, err := put(jobKey('s', r.id), s)
 	if err != nil {
 		return err
 	}
-	if err := r.env.Store.Commit(ctx, append(more, op)...); err != nil {
+	var ops []ledger.Op
+	for _, x := range fresh {
+		ops = append(ops, x.op)
+	}
+	if err := r.env.Store.Commit(ctx, append(ops, op)...); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.fresh = slices.Clone(r.fresh[len(fresh):])
 	r.state, r.job.Units, r.job.Closed = s, s.Units, s.Closed
 	if s.State != node.JobRunning {
 		r.job.State, r.job.Why, r.job.Short, r.job.Running, r.job.Ended = s.State, "", 0, 0, time.UnixMilli(s.Ended)
