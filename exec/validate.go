@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/personal-power-plant/p3/ledger"
 )
 
 // Bounds of a manifest that a stranger sends.
@@ -55,6 +57,8 @@ func (m Manifest) Validate() error {
 		return fmt.Errorf("retries %d: give 0 to 100", m.Retries)
 	case len(m.Need) > 1024:
 		return fmt.Errorf("need expression longer than 1024 bytes")
+	case len(m.Signed) > ledger.SignedPublicationSize:
+		return fmt.Errorf("a publication of %d bytes, want %d", len(m.Signed), ledger.SignedPublicationSize)
 	case len(m.Nonce) != 16:
 		return fmt.Errorf("nonce of %d bytes, want 16", len(m.Nonce))
 	}

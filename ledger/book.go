@@ -233,6 +233,11 @@ func (b *Book) Bind(peerID []byte, seq uint64, expiry time.Time) ([]byte, error)
 	return b.key.SignBinding(NodeBinding{b.network, b.key.account, peerID, seq, uint64(max(expiry.UnixMilli(), 0))})
 }
 
+// Publish signs a Publication of a program.
+func (b *Book) Publish(program Digest) ([]byte, error) {
+	return b.key.SignPublication(Publication{b.network, b.key.account, program})
+}
+
 // ReadOnly says why the book signs nothing any more, or nil.
 func (b *Book) ReadOnly() error {
 	b.mu.RLock()

@@ -114,6 +114,8 @@ func TestDigestsAreEIP712(t *testing.T) {
 			map[string]any{"network": word(0x11), "lock": word(1), "k": uint64(2), "cumAmount": uint64(3), "claimDigest": word(4)}},
 		{"NodeBinding", NodeBinding{network, account, []byte("peer"), 2, 3}.Digest(), "NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)",
 			map[string]any{"network": word(0x11), "account": addr(0x77), "peerID": []byte("peer"), "seq": uint64(2), "expiryMs": uint64(3)}},
+		{"Publication", Publication{network, account, word(2)}.Digest(), "Publication(bytes32 network,address account,bytes32 program)",
+			map[string]any{"network": word(0x11), "account": addr(0x77), "program": word(2)}},
 		{"Grant", Grant{network, account, 2, word(3), addr(4), 5, 6}.Digest(), "Grant(bytes32 network,address mint,uint64 grantSeq,bytes32 prev,address to,uint64 amount,uint64 totalIssued)",
 			map[string]any{"network": word(0x11), "mint": addr(0x77), "grantSeq": uint64(2), "prev": word(3), "to": addr(4), "amount": uint64(5), "totalIssued": uint64(6)}},
 	} {

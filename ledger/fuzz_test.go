@@ -16,19 +16,21 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 	voucher, _ := k.SignVoucher(Voucher{K: 1, Amount: 5})
 	binding, _ := k.SignBinding(NodeBinding{Account: k.Account(), PeerID: []byte("p")})
 	genesis, _ := DefaultGenesis().Encode()
+	publication, _ := k.SignPublication(Publication{Account: k.Account()})
 	grant, _ := k.SignGrant(Grant{To: addr(1), Amount: 5, Total: 5})
 	receipt := Receipt{Lock: entry, Claim: claim}.Encode()
 	for name, c := range map[string]struct {
 		raw   []byte
 		parse func([]byte) error
 	}{
-		"entry":   {entry, func(b []byte) error { _, err := ParseEntry(b); return err }},
-		"claim":   {claim, func(b []byte) error { _, err := ParseClaim(b); return err }},
-		"voucher": {voucher, func(b []byte) error { _, err := ParseVoucher(b); return err }},
-		"binding": {binding, func(b []byte) error { _, err := ParseBinding(b); return err }},
-		"grant":   {grant, func(b []byte) error { _, err := ParseGrant(b); return err }},
-		"genesis": {genesis, func(b []byte) error { _, err := ParseGenesis(b); return err }},
-		"receipt": {receipt, func(b []byte) error { _, err := ParseReceipt(b); return err }},
+		"entry":       {entry, func(b []byte) error { _, err := ParseEntry(b); return err }},
+		"claim":       {claim, func(b []byte) error { _, err := ParseClaim(b); return err }},
+		"voucher":     {voucher, func(b []byte) error { _, err := ParseVoucher(b); return err }},
+		"binding":     {binding, func(b []byte) error { _, err := ParseBinding(b); return err }},
+		"grant":       {grant, func(b []byte) error { _, err := ParseGrant(b); return err }},
+		"genesis":     {genesis, func(b []byte) error { _, err := ParseGenesis(b); return err }},
+		"publication": {publication, func(b []byte) error { _, err := ParsePublication(b); return err }},
+		"receipt":     {receipt, func(b []byte) error { _, err := ParseReceipt(b); return err }},
 	} {
 		if err := c.parse(c.raw); err != nil {
 			t.Errorf("%s: %v", name, err)

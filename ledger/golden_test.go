@@ -116,6 +116,34 @@ func TestGoldenNodeBinding(t *testing.T) {
 	}
 }
 
+func TestGoldenPublication(t *testing.T) {
+	k := goldenKey(t)
+	p := Publication{word(0x11), k.Account(), word(0x22)}
+	raw, err := k.SignPublication(p)
+	golden(t, raw, err, `
+		01 # version
+		29 # kind: publication
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # account
+		2222222222222222222222222222222222222222222222222222222222222222 # program
+		36326d28bd094cc66a8630755e5730ff5f28a812b9cf938b71f70778f0f18598 # R
+		61fdda7fbc6b6a7346fd8eae32ace8b537cd18760c63e5cb04661e71085e5fe9 # S
+		01 # V`)
+	if got, err := VerifyPublication(raw, p.Network, p.Program); err != nil || got != p {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := VerifyPublication(raw, p.Network, word(0x23)); !errors.Is(err, ErrConflict) {
+		t.Errorf("another program: %v", err)
+	}
+	if _, err := VerifyPublication(raw, word(0x12), p.Program); !errors.As(err, new(*NetworkError)) {
+		t.Errorf("another network: %v", err)
+	}
+	raw[40]++ // of the account
+	if _, err := VerifyPublication(raw, p.Network, p.Program); !errors.Is(err, ErrSignature) {
+		t.Errorf("another signer: %v", err)
+	}
+}
+
 func TestGoldenGrant(t *testing.T) {
 	k := goldenKey(t)
 	genesis := GrantedGenesis("g", Mint{k.Account(), 0x0607})

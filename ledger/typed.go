@@ -20,6 +20,7 @@ var (
 	claimType   = crypto.Keccak256([]byte("Claim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot)"))
 	voucherType = crypto.Keccak256([]byte("Voucher(bytes32 network,bytes32 lock,uint32 k,uint64 cumAmount,bytes32 claimDigest)"))
 	grantType   = crypto.Keccak256([]byte("Grant(bytes32 network,address mint,uint64 grantSeq,bytes32 prev,address to,uint64 amount,uint64 totalIssued)"))
+	publishType = crypto.Keccak256([]byte("Publication(bytes32 network,address account,bytes32 program)"))
 	bindingType = crypto.Keccak256([]byte("NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)"))
 )
 

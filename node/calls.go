@@ -36,6 +36,7 @@ const (
 	CallExport      Call = "GET /v1/credit/export"
 	CallHistory     Call = "GET /v1/credit/history"
 	CallProof       Call = "GET /v1/credit/proof"
+	CallPublish     Call = "POST /v1/programs/{hash}/publish"
 	CallRecover     Call = "POST /v1/credit/recover"
 	CallBackup      Call = "POST /v1/credit/backup"
 	CallInvite      Call = "POST /v1/invite"

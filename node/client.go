@@ -137,6 +137,11 @@ func (c *Client) ReceiptBytes(ctx context.Context, id string) ([]byte, error) {
 	return c.bytes(ctx, CallReceipt, id)
 }
 
+// Publish returns a ledger.Publication of a program by this account, signed.
+func (c *Client) Publish(ctx context.Context, program ledger.Digest) ([]byte, error) {
+	return c.bytes(ctx, CallPublish, program.String())
+}
+
 // BalanceProof returns a ledger.BalanceProof of where the account stands, encoded.
 func (c *Client) BalanceProof(ctx context.Context) ([]byte, error) { return c.bytes(ctx, CallProof) }
 

@@ -164,8 +164,11 @@ func (r Rule) String() string { return r.Kind + ":" + r.Value }
 type Visitor struct {
 	Program ledger.Digest  // SHA-256 of the module
 	Account ledger.Account // who submitted the job and pays for it
-	Peer    string         // ID of the node that asks
-	Trust   float64        // see Trust
+
+	Publisher ledger.Account // who signed the program, or else Account
+
+	Peer  string  // ID of the node that asks
+	Trust float64 // see Trust
 }
 
 func (r Rule) names(v Visitor) bool {
@@ -174,6 +177,8 @@ func (r Rule) names(v Visitor) bool {
 		return r.Value == v.Program.String()
 	case "account":
 		return r.Value == v.Account.String()
+	case "publisher":
+		return r.Value == v.Publisher.String()
 	case "peer":
 		return r.Value == v.Peer
 	}

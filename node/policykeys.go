@@ -532,7 +532,7 @@ func parseClock(s string) (int, error) {
 }
 
 func ruleKey(name, help string, at func(*HostPolicy) *[]Rule) PolicyKey {
-	return PolicyKey{name, help, "none, or program:SHA256, account:0x… and peer:ID, by commas; +… adds, -… takes away", func(p *HostPolicy) string {
+	return PolicyKey{name, help, "none, or program:SHA256, publisher:0x…, account:0x… and peer:ID, by commas; +… adds, -… takes away", func(p *HostPolicy) string {
 		if len(*at(p)) == 0 {
 			return "none"
 		}
@@ -583,7 +583,7 @@ func parseRule(s string) (r Rule, err error) {
 		var d ledger.Digest
 		err = d.UnmarshalText([]byte(value))
 		r.Value = d.String()
-	case "account":
+	case "account", "publisher":
 		var a ledger.Account
 		err = a.UnmarshalText([]byte(value))
 		r.Value = a.String()
@@ -592,7 +592,7 @@ func parseRule(s string) (r Rule, err error) {
 		id, err = peer.Decode(value)
 		r.Value = id.String()
 	default:
-		err = fmt.Errorf("none of program:, account: and peer: is in front")
+		err = fmt.Errorf("none of program:, publisher:, account: and peer: is in front")
 	}
 	if err != nil {
 		return r, fmt.Errorf("%q: %w", s, err)

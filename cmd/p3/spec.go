@@ -197,6 +197,9 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 		return m, err
 	}
 	m.Program.Name = filepath.Base(s.App)
+	if m.Signed, err = publication(s.App, m.Program.Hash); err != nil {
+		return m, err
+	}
 	for _, path := range s.Data {
 		f, err := put(ctx, path)
 		if err != nil {

@@ -295,6 +295,11 @@ func (d *Daemon) History(_ context.Context, days int) (node.History, error) {
 	return node.NewHistory(d.book.View(), days, time.Now())
 }
 
+// Publish implements localapi.Backend.
+func (d *Daemon) Publish(_ context.Context, program ledger.Digest) ([]byte, error) {
+	return d.book.Publish(program)
+}
+
 // BalanceProof implements localapi.Backend.
 func (d *Daemon) BalanceProof(ctx context.Context) ([]byte, error) {
 	p, err := d.book.BalanceProof(ctx)

@@ -454,7 +454,7 @@ func (h *hosting) yield() {
 	case pol.HandBack, !pol.Accepts && !pol.Freeze && h.rests():
 		why = refuse(CodePaused, "%s", pol.Why)
 	case h.recheck.Swap(false):
-		why = pol.refuses(h.p.visitor(h.manifest, h.s.Peer()))
+		why = h.p.welcome(pol, h.manifest, h.s.Peer())
 	}
 	var r *Refusal
 	if errors.As(why, &r) {

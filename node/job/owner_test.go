@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 )
 
@@ -131,6 +132,45 @@ func TestPolicyChoosesWhoMayCome(t *testing.T) {
 		}
 		o.p.Kick() // the lease that stands meets the new word, too
 		h.wantRefusal(s, CodePolicy)
+	})
+}
+
+// A publication makes the publisher another than who pays.
+func TestPolicyKnowsPublishers(t *testing.T) {
+	withOwner(t, nil, func(t *testing.T, o *owner, h *hirer) {
+		var host node.HostPolicy
+		o.says(func(p *Policy) { p.Refuses = func(v node.Visitor) string { return host.Refuses(v) } })
+		author := newHub(t).party().Book
+		payer, publisher := "publisher:"+h.Book.Account().String(), "publisher:"+author.Account().String()
+		sign := func(program ledger.Digest) (raw []byte) {
+			raw, err := author.Publish(program)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return raw
+		}
+		for _, x := range []struct {
+			signed    []byte
+			key, rule string
+			want      Code
+		}{
+			{nil, "deny", payer, CodePolicy},
+			{nil, "allow", publisher, CodePolicy},
+			{sign(h.m.Program.Hash), "deny", publisher, CodePolicy},
+			{sign(h.m.Program.Hash), "allow", payer, CodePolicy},
+			{sign(ledger.Digest{1}), "allow", publisher, CodeManifest},
+		} {
+			var err error
+			if host, err = (node.HostPolicy{}).Set(x.key, x.rule); err != nil {
+				t.Fatal(err)
+			}
+			h.m.Signed = x.signed
+			s := h.dial()
+			h.send(s, frame{Open: h.request()})
+			h.wantRefusal(s, x.want)
+		}
+		h.m.Signed = sign(h.m.Program.Hash)
+		h.hire()
 	})
 }
 

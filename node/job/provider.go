@@ -167,7 +167,11 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if err != nil {
 		return nil, refuse(CodeManifest, "fuel limit times price: %v", err)
 	}
-	if !p.settler.meter.take(s.Peer(), 2, time.Now()) { // binding and LOCK
+	checks := 2 // binding and LOCK
+	if len(m.Signed) > 0 {
+		checks++
+	}
+	if !p.settler.meter.take(s.Peer(), checks, time.Now()) {
 		return nil, refuse(CodeBusy, "too many records to check: ask again in a moment")
 	}
 	account, err := checkBinding(o.Binding, p.env.Book.Network(), s.Peer())
@@ -177,7 +181,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if account != m.Account {
 		return nil, refuse(CodeRecord, "the job belongs to account %s", m.Account.Short())
 	}
-	if err := pol.refuses(p.visitor(m, s.Peer())); err != nil {
+	if err := p.welcome(pol, m, s.Peer()); err != nil {
 		return nil, err
 	}
 	if wait := p.owes(account, time.Now()); wait > 0 {
@@ -241,16 +245,17 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	return h, nil
 }
 
-// visitor is who asks, as the owner's policy knows them.
-func (p *Provider) visitor(m exec.Manifest, from peer.ID) node.Visitor {
+// welcome refuses whom the owner's policy does not let in.
+func (p *Provider) welcome(pol Policy, m exec.Manifest, from peer.ID) error {
+	publisher, err := m.Publisher(p.env.Book.Network())
+	if err != nil {
+		return refuse(CodeManifest, "%v", err)
+	}
 	x, err := p.env.Book.Exposure(m.Account)
 	if err != nil {
 		p.env.Log.Warn("exposure", "payer", m.Account, "err", err)
 	}
-	return node.Visitor{Program: m.Program.Hash, Account: m.Account, Peer: from.String(), Trust: node.Trust(x.Window)}
-}
-
-func (pol Policy) refuses(v node.Visitor) error {
+	v := node.Visitor{Program: m.Program.Hash, Account: m.Account, Publisher: publisher, Peer: from.String(), Trust: node.Trust(x.Window)}
 	if pol.Refuses == nil {
 		return nil
 	}

@@ -189,6 +189,9 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 	if err := m.Validate(); err != nil {
 		return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "correct the job and submit it again"}
 	}
+	if _, err := m.Publisher(r.env.Book.Network()); err != nil {
+		return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "publish the program again with `p3 publish`, or submit it without a publication"}
+	}
 	for _, f := range append([]exec.File{m.Program}, m.Data...) {
 		if !r.env.Blobs.Has(f.Hash) {
 			return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the bytes of %q (%s) are not here", f.Name, f.Hash.Short()), Hint: "upload them first"}

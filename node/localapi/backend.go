@@ -56,7 +56,8 @@ type Backend interface {
 	Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error
 	// History is of the last days, from 1 to node.MaxDays.
 	History(ctx context.Context, days int) (node.History, error)
-	BalanceProof(ctx context.Context) ([]byte, error) // a ledger.BalanceProof, encoded
+	Publish(ctx context.Context, program ledger.Digest) ([]byte, error) // a ledger.Publication, signed
+	BalanceProof(ctx context.Context) ([]byte, error)                   // a ledger.BalanceProof, encoded
 
 	// Backup returns the bytes of an encrypted backup; an error while it is read means that it is not whole.
 	Backup(ctx context.Context, r node.BackupRequest) (io.ReadCloser, error)

@@ -87,6 +87,7 @@ func Handler(b Backend) http.Handler {
 	stream(node.CallReceipt, h.receiptBytes)
 	stream(node.CallExport, h.export)
 	stream(node.CallProof, h.balanceProof)
+	stream(node.CallPublish, h.publish)
 	stream(node.CallBackup, h.backup)
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -207,6 +208,15 @@ func (h handler) backup(w http.ResponseWriter, r *http.Request) error {
 
 func (h handler) receiptBytes(w http.ResponseWriter, r *http.Request) error {
 	b, err := h.b.ReceiptBytes(r.Context(), r.PathValue("id"))
+	return octets(w, b, err)
+}
+
+func (h handler) publish(w http.ResponseWriter, r *http.Request) error {
+	var program ledger.Digest
+	if err := program.UnmarshalText([]byte(r.PathValue("hash"))); err != nil {
+		return usage("program hash: %v", err)
+	}
+	b, err := h.b.Publish(r.Context(), program)
 	return octets(w, b, err)
 }
 

@@ -111,6 +111,8 @@ func TestConformance(t *testing.T) {
 			same(t, "history", history, want.History, err)
 			proof, err := b.BalanceProof(ctx)
 			same(t, "proof", proof, want.Status.Account[:], err)
+			published, err := b.Publish(ctx, ledger.Digest{7})
+			same(t, "publication", published, append([]byte{7}, make([]byte, 31)...), err)
 			backup, err := b.Backup(ctx, node.BackupRequest{Passphrase: "correct horse"})
 			if err != nil {
 				t.Fatal(err)
