@@ -15,11 +15,13 @@ import (
 // Rows of grants, beside those in lease.go:
 //
 //	ledger/grant/MINT SEQ u64    a mint's grants, as far as they were seen, signed
-//	ledger/backed/ACCOUNT        sum of those to an account, µcr u64
+//	ledger/to/ACCOUNT MINT SEQ   those to an account → empty
+//	ledger/backed/ACCOUNT        their sum, µcr u64
 //	ledger/claimed/DIGEST        key of our GRANT entry that took it up
 //	ledger/taken/DIGEST          another account's GRANT entry that took it up, see heldgrant.go
 const (
 	grantPrefix   = "ledger/grant/"
+	toPrefix      = "ledger/to/"
 	backedPrefix  = "ledger/backed/"
 	claimedPrefix = "ledger/claimed/"
 )
@@ -177,6 +179,7 @@ func (t *batch) meetGrant(g Grant, d Digest, raw []byte) error {
 		return err
 	}
 	t.put(at, raw)
+	t.put(append(accountKey(toPrefix, g.To), at[len(grantPrefix):]...), []byte{})
 	t.put(accountKey(backedPrefix, g.To), binary.BigEndian.AppendUint64(nil, uint64(saturating(backed, g.Amount))))
 	return nil
 }
@@ -193,18 +196,26 @@ func (t *batch) neighbours(mint Account, seq uint64) (below, above []byte, err e
 			higher, above = bytes.Clone(k), bytes.Clone(v)
 		}
 	}
-	// A store scans upwards only, so the one below is looked for in steps that double.
-	for step, end := uint64(1), seq; end > 0 && below == nil && err == nil; step *= 2 {
-		from := seq - min(step, seq)
-		err = t.store.Scan(prefix, grantKey(mint, from), func(k, v []byte) bool {
-			if bytes.Compare(k, grantKey(mint, end)) >= 0 {
-				return false
+	// first is the place of the first grant from a place on, if that is below seq.
+	first := func(from uint64) (at uint64, ok bool) {
+		err = errors.Join(err, t.store.Scan(prefix, grantKey(mint, from), func(k, v []byte) bool {
+			if ok = len(k) == len(prefix)+8 && bytes.Compare(k, grantKey(mint, seq)) < 0; ok {
+				at = binary.BigEndian.Uint64(k[len(prefix):])
+				look(k, v)
 			}
-			look(k, v)
-			return true
-		})
-		if end = from; step > 1<<62 {
-			break
+			return false
+		}))
+		return at, ok && err == nil
+	}
+	// A store scans upwards only, so the one below is searched: none lies from end on, and one at begin.
+	if begin, ok := first(0); ok {
+		for end := seq; end-begin > 1; {
+			middle := begin + (end-begin)/2
+			if at, ok := first(middle); ok {
+				begin = at
+			} else {
+				end = middle
+			}
 		}
 	}
 	if err == nil && seq < math.MaxUint64 {
@@ -229,22 +240,29 @@ func (v *View) Grants(yield func(raw []byte) bool) error {
 	return v.store.Scan([]byte(grantPrefix), nil, func(_, raw []byte) bool { return yield(raw) })
 }
 
-// OwnGrants returns the n newest grants to this account, to show to those who would give credit for them.
-func (b *Book) OwnGrants(n int) (out [][]byte, err error) {
-	err = b.View().Grants(func(raw []byte) bool {
-		if len(raw) == SignedGrantSize && b.mine[grantTo(raw)] {
-			if len(out) == n {
-				out = append(out[:0], out[1:]...)
-			}
-			out = append(out, bytes.Clone(raw))
+// GrantsTo returns the n newest grants to an account that are known here, by mint and place: to show to those who
+// would give credit for them.
+func (b *Book) GrantsTo(a Account, n int) ([][]byte, error) {
+	var keys [][]byte
+	prefix := accountKey(toPrefix, a)
+	err := b.store.Scan(prefix, nil, func(k, _ []byte) bool {
+		if len(keys) == n {
+			keys = append(keys[:0], keys[1:]...)
 		}
-		return true
+		keys = append(keys, append([]byte(grantPrefix), k[len(prefix):]...))
+		return n > 0
 	})
-	return out, err
+	if err != nil || n <= 0 {
+		return nil, err
+	}
+	out := make([][]byte, len(keys))
+	for i, k := range keys {
+		if out[i], err = b.store.Get(k); err != nil || len(out[i]) != SignedGrantSize {
+			return nil, fmt.Errorf("grant to %s: the ledger is damaged, restore it from a backup: %w", a.Short(), errors.Join(err, ErrMalformed))
+		}
+	}
+	return out, nil
 }
-
-// grantTo reads the To of an encoded grant.
-func grantTo(raw []byte) Account { return Account(raw[2+32+20+8+32:]) }
 
 // A Claimed is a grant that this account took up.
 type Claimed struct {

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func (o *org) book(t testing.TB) *ledger.Book {
 func (o *org) grant(t testing.TB, b *ledger.Book, amount ledger.Credits) []byte {
 	t.Helper()
 	ok(o.issuer.Grant(t.Context(), b.Account(), amount))(t)
-	pending := ok(o.issuer.Pending(100))(t)
+	pending := ok(o.issuer.Pending(100, nil))(t)
 	last := pending[len(pending)-1]
 	entry := ok(b.ClaimGrant(t.Context(), last.Raw))(t)
 	if err := o.issuer.Acknowledge(t.Context(), last.Seq, entry); err != nil {
@@ -100,7 +101,7 @@ func TestGrantIsTakenUpOnce(t *testing.T) {
 	if r := o.audit(t, member, provider); len(r.Problems) != 0 || r.Net() != 20*ledger.Credit || r.Granted != 20*ledger.Credit || r.InTransit != 0 {
 		t.Errorf("%+v", r)
 	}
-	if pending := ok(o.issuer.Pending(10))(t); len(pending) != 0 {
+	if pending := ok(o.issuer.Pending(10, nil))(t); len(pending) != 0 {
 		t.Errorf("%d grants are still to be delivered", len(pending))
 	}
 }
@@ -125,7 +126,7 @@ func TestMintRefusesBeforeItSigns(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if h, _ := o.issuer.Head(); h.Len != 0 || len(ok(o.issuer.Pending(1))(t)) != 0 {
+	if h, _ := o.issuer.Head(); h.Len != 0 || len(ok(o.issuer.Pending(1, nil))(t)) != 0 {
 		t.Errorf("%d grants were signed", h.Len)
 	}
 	ok(o.issuer.Grant(t.Context(), someone, 10*ledger.Credit))(t) // all of it
@@ -265,7 +266,7 @@ func TestHonestMintIsNeverConvicted(t *testing.T) {
 	for range 40 {
 		ok(o.issuer.Grant(t.Context(), b.Account(), ledger.Credit))(t)
 	}
-	pending := ok(o.issuer.Pending(100))(t)
+	pending := ok(o.issuer.Pending(100, nil))(t)
 	for step := range 40 { // in an order of its own, with gaps of all sizes
 		d := pending[step*17%40]
 		ok(b.LearnGrant(t.Context(), d.Raw))(t)
@@ -440,5 +441,74 @@ func TestMintGivesBackWhatAMemberHasLost(t *testing.T) {
 	var forked *ledger.ForkError
 	if err := mint.MeetClaim(t.Context(), third, other); !errors.As(err, &forked) {
 		t.Errorf("the twin: %v", err)
+	}
+}
+
+// A counted store counts the rows that scans read.
+type counted struct {
+	*ledgertest.Memory
+	rows atomic.Int64
+}
+
+func (c *counted) Scan(prefix, from []byte, yield func(k, v []byte) bool) error {
+	return c.Memory.Scan(prefix, from, func(k, v []byte) bool {
+		c.rows.Add(1)
+		return yield(k, v)
+	})
+}
+
+// Whoever knows thousands of grants to others finds an account's own, what it took up, and a grant's neighbours without
+// reading them all: strangers may ask for each.
+func TestManyGrantsToOthersCostNothing(t *testing.T) {
+	const others, own = 1000, 3
+	o := newOrg(t, ledger.MaxCredits)
+	store, member := &counted{Memory: ledgertest.NewMemory()}, o.book(t)
+	b := ok(ledger.OpenBook(t.Context(), store, newKey(t), o.genesis))(t)
+	defer b.Close()
+	var raws [][]byte
+	head := ledger.MintHead{Network: b.Network(), Mint: o.key.Account()}
+	next := func(to ledger.Account) []byte {
+		g := ok(head.Grant(to, ledger.Credit, ledger.MaxCredits))(t)
+		head = ledger.MintHeadAt(g, g.Digest())
+		return ok(o.key.SignGrant(g))(t)
+	}
+	for i := range others {
+		if i%(others/own) == 1 {
+			raws = append(raws, next(member.Account()))
+		}
+		raws = append(raws, next(newKey(t).Account()))
+	}
+	if err := b.LearnGrants(t.Context(), raws[:others/2]); err != nil {
+		t.Fatal(err)
+	}
+	few := func(what string, do func() int, want int) {
+		t.Helper()
+		before := store.rows.Load()
+		if n := do(); n != want {
+			t.Errorf("%s: %d, want %d", what, n, want)
+		}
+		if rows := store.rows.Load() - before; rows > 100 {
+			t.Errorf("%s read %d rows", what, rows)
+		}
+	}
+	few("a grant far from those known", func() int {
+		ok(b.LearnGrant(t.Context(), raws[len(raws)-1]))(t)
+		return 0
+	}, 0)
+	if err := b.LearnGrants(t.Context(), raws); err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range raws {
+		if g := ok(ledger.ParseGrant(raw))(t); g.To == member.Account() {
+			if err := b.MeetClaim(t.Context(), raw, ok(member.ClaimGrant(t.Context(), raw))(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	few("an account's own", func() int { return len(ok(b.GrantsTo(member.Account(), 100))(t)) }, own)
+	few("the newest of them", func() int { return len(ok(b.GrantsTo(member.Account(), 2))(t)) }, 2)
+	few("what it took up", func() int { return len(ok(b.HeldGrants(member.Account(), 0, 0, 100))(t)) }, own)
+	if newest := ok(b.GrantsTo(member.Account(), 1))(t); len(newest) != 1 || ok(ledger.ParseGrant(newest[0]))(t).Seq < others*2/3 {
+		t.Errorf("%d grants, not the newest", len(newest))
 	}
 }

@@ -5,31 +5,30 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 )
 
 // grantsToShow are the grants that this account has claimed, the largest if a proof has no room for all,
 // by mint and place.
 func (b *Book) grantsToShow(epoch uint32) ([][]byte, error) {
-	var out []signedGrant
-	var bad error
-	err := b.View().Grants(func(raw []byte) bool {
-		var g Grant
-		if g, bad = ParseGrant(raw); bad != nil || g.To != b.key.account {
-			return bad == nil
-		}
-		d := g.Digest()
-		at, err := b.store.Get(lockKey(claimedPrefix, d))
-		if errors.Is(err, ErrNotFound) {
-			return true
-		}
-		if bad = err; bad == nil && bytes.Compare(at, entryKey(epoch+1, 0)) < 0 {
-			out = append(out, signedGrant{g, bytes.Clone(raw)})
-		}
-		return bad == nil
-	})
-	if err = errors.Join(err, bad); err != nil {
+	known, err := b.GrantsTo(b.key.account, math.MaxInt)
+	if err != nil {
 		return nil, err
+	}
+	var out []signedGrant
+	for _, raw := range known {
+		g, err := ParseGrant(raw)
+		if err != nil {
+			return nil, err
+		}
+		switch at, err := b.store.Get(lockKey(claimedPrefix, g.Digest())); {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return nil, err
+		case bytes.Compare(at, entryKey(epoch+1, 0)) < 0:
+			out = append(out, signedGrant{g, raw})
+		}
 	}
 	if len(out) > maxProofGrants {
 		slices.SortStableFunc(out, func(x, y signedGrant) int { return cmp.Compare(y.Amount, x.Amount) })

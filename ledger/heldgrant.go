@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // takenPrefix holds GRANT entries of other accounts: ledger/taken/GRANT → the entry, signed.
@@ -28,7 +29,7 @@ func (b *Book) MeetClaim(ctx context.Context, grant, entry []byte) error {
 	if err != nil {
 		return err
 	}
-	if id := g.Digest(); e.Network != b.network || e.Type != TypeGrant || e.Ref != id || e.Amount != g.Amount || e.Peer != g.Mint || e.Account == b.key.account {
+	if id := g.Digest(); e.Network != b.network || e.Type != TypeGrant || e.Ref != id || e.Amount != g.Amount || e.Peer != g.Mint || e.Account != g.To || b.mine[e.Account] {
 		return fmt.Errorf("%s %d of %s does not take up grant %d: %w", e.Type, e.Seq, e.Account.Short(), g.Seq, ErrConflict)
 	}
 	raw := bytes.Clone(entry)
@@ -58,42 +59,36 @@ func (b *Book) MeetClaim(ctx context.Context, grant, entry []byte) error {
 func (b *Book) HeldGrants(a Account, epoch uint32, seq uint64, n int) (out []TakenGrant, err error) {
 	var keys [][]byte
 	err = b.store.Scan(accountKey(seenPrefix, a), seenKey(Entry{Account: a, Epoch: epoch, Seq: seq}), func(_, v []byte) bool {
-		if bytes.HasPrefix(v, []byte(takenPrefix)) {
+		if bytes.HasPrefix(v, []byte(takenPrefix)) && len(v) == len(takenPrefix)+len(Digest{}) {
 			keys = append(keys, bytes.Clone(v))
 		}
 		return len(keys) < n
 	})
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	grants, err := b.GrantsTo(a, math.MaxInt)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[Digest][]byte, len(grants))
+	for _, raw := range grants {
+		g, err := ParseGrant(raw)
+		if err != nil {
+			return nil, err
+		}
+		byID[g.Digest()] = raw
+	}
 	for _, k := range keys {
-		entry, e := b.store.Get(k)
-		if e != nil {
-			return nil, e
+		entry, err := b.store.Get(k)
+		if err != nil {
+			return nil, err
 		}
-		x, e := ParseEntry(entry)
-		if e != nil {
-			return nil, e
-		}
-		grant, e := b.grantOf(x)
-		if e != nil {
-			return nil, e
-		}
-		if grant != nil {
+		if grant := byID[Digest(k[len(takenPrefix):])]; grant != nil {
 			out = append(out, TakenGrant{grant, entry})
 		}
 	}
-	return out, err
-}
-
-// grantOf is the grant that an entry takes up, or nil if it is not known.
-func (b *Book) grantOf(e Entry) (grant []byte, err error) {
-	var bad error
-	err = b.store.Scan(accountKey(grantPrefix, e.Peer), nil, func(_, raw []byte) bool {
-		var g Grant
-		if g, bad = ParseGrant(raw); bad == nil && g.Amount == e.Amount && g.Digest() == e.Ref {
-			grant = bytes.Clone(raw)
-		}
-		return bad == nil && grant == nil
-	})
-	return grant, errors.Join(err, bad)
+	return out, nil
 }
 
 // verify checks that entry is a GRANT of account, and takes up grant.

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -13,7 +14,7 @@ import (
 //
 //	ledger/mint/MINT/h             commits u64 · grants so far u64
 //	ledger/mint/MINT/g SEQ u64     its grants, signed
-//	ledger/mint/MINT/o SEQ u64     those not acknowledged yet → empty
+//	ledger/mint/MINT/o SEQ u64     those not acknowledged yet → to 20 · amount u64
 //	ledger/mint/MINT/m ACCOUNT     a Member, see member.go
 const mintPrefix = "ledger/mint/"
 
@@ -171,7 +172,7 @@ func (i *Issuer) grant(ctx context.Context, m Member, amount Credits) (Grant, er
 	m.Grants, m.Granted = m.Grants+1, m.Granted+amount
 	before := i.head
 	i.head = MintHeadAt(g, g.Digest())
-	if err := i.commit(ctx, i.putMember(m), Op{Key: i.at('g', g.Seq), Value: raw}, Op{Key: i.at('o', g.Seq), Value: []byte{}}); err != nil {
+	if err := i.commit(ctx, i.putMember(m), Op{Key: i.at('g', g.Seq), Value: raw}, Op{Key: i.at('o', g.Seq), Value: binary.BigEndian.AppendUint64(bytes.Clone(g.To[:]), uint64(amount))}); err != nil {
 		i.head = before
 		return Grant{}, err
 	}
@@ -204,28 +205,46 @@ type Delivery struct {
 	Raw []byte // the signed grant
 }
 
-// Pending lists what members have not taken up yet, at most n of each, in order.
-func (i *Issuer) Pending(n int) (out []Delivery, err error) {
+// Pending lists what members have not taken up yet, at most n of each, in order. wanted says whose; nil = all.
+func (i *Issuer) Pending(n int, wanted func(Account) bool) (out []Delivery, err error) {
 	var seqs []uint64
+	count := map[Account]int{}
+	err = i.outbox(func(seq uint64, to Account, _ Credits) {
+		if count[to] < n && (count[to] > 0 || wanted == nil || wanted(to)) {
+			count[to]++
+			seqs = append(seqs, seq)
+		}
+	})
+	for _, seq := range seqs {
+		raw, e := i.store.Get(i.at('g', seq))
+		var g Grant
+		if e == nil {
+			g, e = ParseGrant(raw)
+		}
+		if e != nil {
+			return out, fmt.Errorf("grant %d of mint %s: the ledger is damaged, restore it from a backup: %w", seq, i.key.account.Short(), e)
+		}
+		out = append(out, Delivery{g.To, seq, raw})
+	}
+	return out, err
+}
+
+// Waiting sums up what members have not taken up yet.
+func (i *Issuer) Waiting() (map[Account]Credits, error) {
+	sums := map[Account]Credits{}
+	err := i.outbox(func(_ uint64, to Account, amount Credits) { sums[to] += amount }) // within the cap
+	return sums, err
+}
+
+func (i *Issuer) outbox(yield func(seq uint64, to Account, amount Credits)) error {
 	prefix := i.row('o')
-	err = i.store.Scan(prefix, nil, func(k, _ []byte) bool {
-		if len(k) == len(prefix)+8 {
-			seqs = append(seqs, binary.BigEndian.Uint64(k[len(prefix):]))
+	return i.store.Scan(prefix, nil, func(k, v []byte) bool {
+		if len(k) == len(prefix)+8 && len(v) == len(Account{})+8 {
+			r := reader{b: v}
+			yield(binary.BigEndian.Uint64(k[len(prefix):]), r.account(), r.credits())
 		}
 		return true
 	})
-	count := map[Account]int{}
-	for _, seq := range seqs {
-		raw, e := i.store.Get(i.at('g', seq))
-		if e != nil || len(raw) != SignedGrantSize {
-			return out, fmt.Errorf("grant %d of mint %s: %w", seq, i.key.account.Short(), errors.Join(e, ErrMalformed))
-		}
-		if to := grantTo(raw); count[to] < n {
-			count[to]++
-			out = append(out, Delivery{to, seq, raw})
-		}
-	}
-	return out, err
 }
 
 // Acknowledge takes the GRANT entry with which a member took up a grant, so that it is sent no more.

@@ -104,7 +104,7 @@ func TestKilledMintGivesNoAllowanceTwice(t *testing.T) {
 			}
 			got := map[ledger.Account]ledger.Credits{}
 			var head ledger.MintHead
-			for i, d := range ok(o.issuer.Pending(100))(t) {
+			for i, d := range ok(o.issuer.Pending(100, nil))(t) {
 				g, digest, err := ledger.VerifyGrant(d.Raw, o.genesis)
 				if err != nil || g.Seq != uint64(i) || i > 0 && g.Prev != head.Digest || g.Total != head.Total+g.Amount {
 					t.Fatalf("commit %d: grant %d is %+v, %v", n, i, g, err)
@@ -171,7 +171,7 @@ func TestAcknowledgementAnswersItsGrant(t *testing.T) {
 	for _, m := range []*ledger.Book{a, b} {
 		ok(o.issuer.Grant(t.Context(), m.Account(), ledger.Credit))(t)
 	}
-	pending := ok(o.issuer.Pending(10))(t)
+	pending := ok(o.issuer.Pending(10, nil))(t)
 	entry := ok(a.ClaimGrant(t.Context(), pending[0].Raw))(t)
 	if err := o.issuer.Acknowledge(t.Context(), 1, entry); !errors.Is(err, ledger.ErrConflict) {
 		t.Errorf("another grant's: %v", err)
@@ -184,7 +184,7 @@ func TestAcknowledgementAnswersItsGrant(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if left := ok(o.issuer.Pending(10))(t); len(left) != 1 || left[0].To != b.Account() {
+	if left := ok(o.issuer.Pending(10, nil))(t); len(left) != 1 || left[0].To != b.Account() {
 		t.Errorf("%+v", left)
 	}
 }
@@ -255,7 +255,7 @@ func TestRandomSchedulesOfGrantsConserveCredit(t *testing.T) {
 				fine(err)
 			},
 			"deliver": func(t *rapid.T) {
-				pending, err := o.issuer.Pending(3)
+				pending, err := o.issuer.Pending(3, nil)
 				fine(err)
 				if sent = append(sent, pending...); len(sent) == 0 {
 					return

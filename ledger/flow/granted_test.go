@@ -40,7 +40,7 @@ func TestGrantedLimitIsTheLeastOfThree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	grants, err := issuer.Pending(10)
+	grants, err := issuer.Pending(10, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -171,17 +171,9 @@ func (d *Daemon) Org(context.Context) (o node.Org, err error) {
 	if err := d.issuer.ReadOnly(); err != nil {
 		o.Problem = err.Error()
 	}
-	waiting := map[ledger.Account]ledger.Credits{}
-	pending, err := d.issuer.Pending(1 << 20)
+	waiting, err := d.issuer.Waiting()
 	if err != nil {
 		return o, err
-	}
-	for _, p := range pending {
-		g, err := ledger.ParseGrant(p.Raw)
-		if err != nil {
-			return o, err
-		}
-		waiting[g.To] += g.Amount
 	}
 	members, err := d.issuer.Members()
 	for _, m := range members {

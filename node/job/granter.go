@@ -108,7 +108,13 @@ func (g *Granter) allowances(ctx context.Context, now time.Time) {
 
 // deliverAll brings every connected member what it has not taken up, side by side.
 func (g *Granter) deliverAll(ctx context.Context) error {
-	pending, err := g.issuer.Pending(grantPage)
+	here := map[ledger.Account][]peer.ID{}
+	pending, err := g.issuer.Pending(grantPage, func(a ledger.Account) bool {
+		if _, asked := here[a]; !asked {
+			here[a] = g.peersOf(a)
+		}
+		return len(here[a]) > 0 || a == g.env.Book.Account()
+	})
 	if err != nil {
 		return err
 	}
@@ -123,7 +129,7 @@ func (g *Granter) deliverAll(ctx context.Context) error {
 			wg.Go(func() { g.note(to, g.takeOwn(ctx, list)) })
 			continue
 		}
-		for _, p := range g.peersOf(to) {
+		for _, p := range here[to] {
 			wg.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()

@@ -117,7 +117,8 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		return fail(err)
 	}
 	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))
-	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work(), Grants: r.grants(c.peer)}
+	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work()}
+	o.Grants = r.grants(c.peer, o.Work)
 	if err := writeFrame(l.s, frame{Open: o}); err != nil {
 		return fail(err)
 	}
@@ -127,6 +128,9 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	case err != nil:
 		return fail(err)
 	case f.Refuse != nil:
+		if f.Refuse.Code == CodeCredit { // it may have forgotten what it was shown
+			r.req.unshown(c.peer)
+		}
 		return fail(&Refusal{Code: f.Refuse.Code, Text: clip(f.Refuse.Text)})
 	case f.Grant == nil || f.Grant.Slots < 1 || f.Grant.Slots > c.slots || f.Grant.Queue < 0 || f.Grant.Limit < 0:
 		return fail(refuse(CodeProtocol, "no grant"))
@@ -142,11 +146,8 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	return l, nil
 }
 
-// work is what we show a provider of a mutual network: what we did for others.
+// work is what we show a provider: what we did for others.
 func (r *run) work() [][]byte {
-	if !r.env.Book.Genesis().Mutual() {
-		return nil
-	}
 	list, err := r.env.Book.ShowWork(flow.MaxShown)
 	if err != nil { // as a stranger we may still get something
 		r.log.Warn("proofs of work", "err", err)
@@ -154,18 +155,30 @@ func (r *run) work() [][]byte {
 	return list
 }
 
-// grants is what we show a provider of a granted network: what our balance stands on.
-func (r *run) grants(p peer.ID) [][]byte {
+// grants is what we show a provider of a granted network: what our balance stands on, and what stands behind those
+// who paid for the work we show.
+func (r *run) grants(p peer.ID, works [][]byte) (list [][]byte) {
 	if r.env.Book.Genesis().Mutual() {
 		return nil
 	}
-	n := maxGrants
+	own, each := maxGrants-flow.MaxShown*newGrants, newGrants
 	if r.req.knows(p) {
-		n = newGrants
+		own, each = newGrants, 1
 	}
-	list, err := r.env.Book.OwnGrants(n)
-	if err != nil {
-		r.log.Warn("grants", "err", err)
+	show := func(a ledger.Account, n int) {
+		more, err := r.env.Book.GrantsTo(a, n)
+		if err != nil {
+			r.log.Warn("grants", "err", err)
+		}
+		list = append(list, more...)
+	}
+	show(r.env.Book.Account(), own)
+	seen := map[ledger.Account]bool{}
+	for _, raw := range works[:min(len(works), flow.MaxShown)] {
+		if w, err := ledger.ParseWork(raw, r.env.Book.Network()); err == nil && !seen[w.Payer] {
+			seen[w.Payer] = true
+			show(w.Payer, each)
+		}
 	}
 	return list
 }

@@ -66,6 +66,12 @@ func (r *Requester) shown(p peer.ID) {
 	r.told[p] = true
 }
 
+func (r *Requester) unshown(p peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.told, p)
+}
+
 func (r *Requester) knows(p peer.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -48,11 +48,12 @@ type open struct {
 	Price      ledger.Price `cbor:"5,keyasint"`           // what it will pay
 	Membership []byte       `cbor:"6,keyasint,omitempty"` // signed member list of the job's group
 	Work       [][]byte     `cbor:"7,keyasint,omitempty"` // ledger.Work that the payer, or who worked for it, has done: at most flow.MaxShown
-	Grants     [][]byte     `cbor:"8,keyasint,omitempty"` // ledger.Grant to the payer, in a granted network: at most maxGrants
+	Grants     [][]byte     `cbor:"8,keyasint,omitempty"` // ledger.Grant to the payer, and to who paid it, in a granted network: at most maxGrants
 }
 
-// What a payer shows of the grants to it. A provider remembers them; so all are shown with the first lease
-// there, as far as they fit into 100 KB, and the newest after that.
+// What a payer shows of the grants to it, and of those to each account that paid for the work it shows. A provider
+// remembers them; so all of its own are shown with the first lease there, as far as they fit into 100 KB, and the
+// newest after that.
 const (
 	maxGrants = 512
 	newGrants = 8
