@@ -195,8 +195,7 @@ type Peer struct {
 	SkewMs  float64        `json:"skew_ms"` // its clock minus ours, within a round trip
 }
 
-// A PeerView is another account as this node knows it, and the credit it has here. In a granted network Flow to
-// Today are zero.
+// A PeerView is another account as this node knows it, and the credit it has here.
 type PeerView struct {
 	Schema   string         `json:"schema"` // "p3.peer-view/v1"
 	Account  ledger.Account `json:"account"`

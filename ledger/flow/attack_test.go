@@ -61,8 +61,13 @@ func circle(t *testing.T, n int) (keys []ledger.Key, works [][]byte) {
 // invent signs both sides of a lease that never was.
 func invent(t *testing.T, payer, payee ledger.Key, amount ledger.Credits) []byte {
 	t.Helper()
+	return inventIn(t, mutual, payer, payee, amount)
+}
+
+func inventIn(t *testing.T, network ledger.Genesis, payer, payee ledger.Key, amount ledger.Credits) []byte {
+	t.Helper()
 	head := func(k ledger.Key) ledger.Head {
-		e := ledger.Head{Network: ok(mutual.ID())(t), Account: k.Account()}.Genesis(ledger.Digest{}, noon)
+		e := ledger.Head{Network: ok(network.ID())(t), Account: k.Account()}.Genesis(ledger.Digest{}, noon)
 		return ledger.HeadAt(e, e.Digest())
 	}
 	lock := head(payer).Lock(payee.Account(), amount, ledger.Digest{}, noon.Add(time.Hour), noon)

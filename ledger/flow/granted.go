@@ -3,26 +3,50 @@ package flow
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/personal-power-plant/p3/ledger"
 )
 
 // A GrantedBook is what Granted asks of a ledger.Book.
 type GrantedBook interface {
+	Book
 	Newest(ledger.Account) ([]byte, error)
 	Backed(ledger.Account) (ledger.Credits, error)
 	OpenLocks() []ledger.OpenLock
 }
 
+// backed is a GrantedBook in which a grant counts as work that was done for us.
+type backed struct{ GrantedBook }
+
+func (b backed) Standing(a ledger.Account) (ledger.Standing, error) {
+	st, err := b.GrantedBook.Standing(a)
+	if err != nil {
+		return st, err
+	}
+	granted, err := b.Backed(a)
+	if st.Did += granted; st.Did > ledger.MaxCredits { // each is at most that, so the sum does not overflow
+		st.Did = ledger.MaxCredits
+	}
+	return st, err
+}
+
 // Granted says how much credit a payer gets in a granted network, where no balance is negative:
 //
-//	limit = min(what it wants, free balance, tentative cap)
+//	limit = min(what it wants, free balance, tentative cap, flow + starter)
 //
 // Free counts only as far as grants were shown for it. The tentative cap is what one payer may claim here, in
 // all its leases together, before it has settled: so much a balance that was spent elsewhere at the
-// same time can cost. Safe for concurrent use.
+// same time can cost.
+//
+// The balance is the payer's word, and what it says it earned may be invented, by as many accounts as somebody
+// cares to make. So the last term is that of Limiter, in which whoever shows a mint's grant has done as much
+// work for us: credit flows from grants, and from work done here, along work that was paid for. All that is
+// ever given without a path from there is the day's budget, however many accounts ask. Safe for concurrent
+// use.
 type Granted struct {
 	book GrantedBook
+	flow *Limiter
 
 	mu   sync.Mutex // guards what follows
 	held map[ledger.Account]map[ledger.Digest]ledger.Credits
@@ -30,7 +54,14 @@ type Granted struct {
 
 // NewGranted returns the limiter of a provider's book.
 func NewGranted(b GrantedBook) *Granted {
-	return &Granted{book: b, held: map[ledger.Account]map[ledger.Digest]ledger.Credits{}}
+	l := NewLimiter(backed{b})
+	l.direct = "its own grants and work here"
+	return &Granted{book: b, flow: l, held: map[ledger.Account]map[ledger.Digest]ledger.Credits{}}
+}
+
+// Learn is Limiter.Learn.
+func (g *Granted) Learn(payer ledger.Account, works [][]byte, check func(signatures int) bool) error {
+	return g.flow.Learn(payer, works, check)
 }
 
 // A GrantedLimit is what a payer of a granted network may claim now, and why. All in µcr.
@@ -41,13 +72,18 @@ type GrantedLimit struct {
 	Unbacked ledger.Credits // part of Granted for which no grant was shown here
 	Cap      ledger.Credits // tentative
 	Held     ledger.Credits // of it, by leases that have not settled
+	Trust    Limit          // what comes from grants and work that are known here, and the starter
 }
 
 // Total is what may be claimed.
-func (l GrantedLimit) Total() ledger.Credits { return max(0, min(l.Free-l.Unbacked, l.Cap-l.Held)) }
+func (l GrantedLimit) Total() ledger.Credits { return min(l.own(), l.Trust.Total()) }
 
-// Text is the reason in words: "free balance 12.30 of 20.00 granted; unwitnessed, so at most 5.00 at a time".
-func (l GrantedLimit) Text() string {
+// own is the limit without Trust.
+func (l GrantedLimit) own() ledger.Credits { return max(0, min(l.Free-l.Unbacked, l.Cap-l.Held)) }
+
+// Text is the reason in words: "free balance 12.30, granted 20.00; unwitnessed, so at most 5.00 at a time"; and
+// Limit.Text, if that is the least. name is how people know an account.
+func (l GrantedLimit) Text(name func(ledger.Account) string) string {
 	s := "no balance of it was seen yet"
 	if l.Seen {
 		s = fmt.Sprintf("free balance %s, granted %s", l.Free.Decimal(), l.Granted.Decimal())
@@ -59,11 +95,14 @@ func (l GrantedLimit) Text() string {
 	if l.Held > 0 {
 		s += fmt.Sprintf(" (%s in open leases)", l.Held.Decimal())
 	}
+	if l.Trust.Total() < l.own() {
+		s += "; what it earned is known here only in part: " + l.Trust.Text(name)
+	}
 	return s
 }
 
 // Limit is what payer may claim now, as far as its newest entry that was seen here tells.
-func (g *Granted) Limit(payer ledger.Account, cap ledger.Credits) (GrantedLimit, error) {
+func (g *Granted) Limit(payer ledger.Account, terms Terms, now time.Time) (GrantedLimit, error) {
 	var free, granted ledger.Credits
 	raw, err := g.book.Newest(payer)
 	if raw != nil && err == nil {
@@ -77,12 +116,15 @@ func (g *Granted) Limit(payer ledger.Account, cap ledger.Credits) (GrantedLimit,
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	l, err := g.limit(payer, free, granted, cap)
+	l, err := g.limit(payer, free, granted, terms.Tentative)
+	if err == nil {
+		l.Trust, err = g.flow.Limit(payer, terms, now)
+	}
 	l.Seen = raw != nil
 	return l, err
 }
 
-// limit asks the book; mu is held.
+// limit asks the book for all but Trust; mu is held.
 func (g *Granted) limit(payer ledger.Account, free, granted, cap ledger.Credits) (GrantedLimit, error) {
 	backed, err := g.book.Backed(payer)
 	if err != nil {
@@ -103,21 +145,29 @@ func (g *Granted) limit(payer ledger.Account, free, granted, cap ledger.Credits)
 
 // Open gives a payer as much as it may get under the lock it shows, and holds that until Close. If it is less than
 // least, nothing is held and the result is nil; the limit says why.
-func (g *Granted) Open(lock ledger.Entry, least, cap ledger.Credits) (*Credit, GrantedLimit, error) {
+func (g *Granted) Open(lock ledger.Entry, least ledger.Credits, terms Terms, now time.Time) (*Credit, GrantedLimit, error) {
 	payer, id := lock.Account, lock.Digest()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	why, err := g.limit(payer, lock.Net()-lock.Locked+lock.Amount, lock.Granted, cap)
-	if err != nil || why.Total() < least {
+	why, err := g.limit(payer, lock.Net()-lock.Locked+lock.Amount, lock.Granted, terms.Tentative)
+	if err != nil {
 		return nil, why, err
 	}
-	c := &Credit{Limit: min(lock.Amount, why.Total()), release: sync.OnceFunc(func() {
+	if why.own() < least {
+		why.Trust, err = g.flow.Limit(payer, terms, now)
+		return nil, why, err
+	}
+	c, trust, err := g.flow.Open(payer, min(lock.Amount, why.own()), least, terms, now)
+	if why.Trust = trust; c == nil || err != nil {
+		return nil, why, err
+	}
+	c.release = sync.OnceFunc(func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if delete(g.held[payer], id); len(g.held[payer]) == 0 {
 			delete(g.held, payer)
 		}
-	})}
+	})
 	if g.held[payer] == nil {
 		g.held[payer] = map[ledger.Digest]ledger.Credits{}
 	}

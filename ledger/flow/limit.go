@@ -41,7 +41,8 @@ const MaxShown = 16
 // works for us. What was claimed is kept in the book; what leases that stand may still claim is held here
 // meanwhile. Safe for concurrent use.
 type Limiter struct {
-	book Book
+	book   Book
+	direct string // see Limit
 
 	mu      sync.Mutex // guards what follows
 	told    *told
@@ -51,7 +52,7 @@ type Limiter struct {
 
 // NewLimiter returns the limiter of a provider's book.
 func NewLimiter(b Book) *Limiter {
-	return &Limiter{book: b, told: newTold(), held: map[[2]ledger.Account]ledger.Credits{}}
+	return &Limiter{book: b, direct: "its own work here", told: newTold(), held: map[[2]ledger.Account]ledger.Credits{}}
 }
 
 // Learn takes proofs of work that payer shows, at most MaxShown of them. check is asked before signatures
@@ -104,6 +105,8 @@ type Limit struct {
 	Starter ledger.Credits // left for this payer
 	Owes    ledger.Credits // of its starter, until it works for us
 	Today   ledger.Credits // left for all strangers today
+
+	direct string // what flow without others stands on, in words
 }
 
 // Total is flow and starter together.
@@ -130,7 +133,7 @@ func (l Limit) Text(name func(ledger.Account) string) string {
 			continue
 		case len(seen) >= 3: // is counted
 		case len(p.Via) == 0:
-			from = append(from, "its own work here")
+			from = append(from, l.direct)
 		default:
 			from = append(from, name(who))
 		}
@@ -184,7 +187,7 @@ func (l *Limiter) limit(payer ledger.Account, terms Terms, now time.Time) (Limit
 	if err != nil {
 		return Limit{}, err
 	}
-	var r Limit
+	r := Limit{direct: l.direct}
 	r.Paths = l.told.graph.Max(self, payer, left)
 	r.Flow = Sum(r.Paths)
 	r.Owes = max(0, -left(self, payer, 0))
@@ -208,7 +211,7 @@ type Credit struct {
 	starter ledger.Credits
 	claimed ledger.Credits
 
-	release func() // of Granted, instead of all but Limit
+	release func() // of Granted, besides; nil without one
 }
 
 // Open gives payer as much as it may get of want, and holds that. If it is less than least, nothing is
@@ -273,7 +276,7 @@ func (c *Credit) edges(paths []Path, starter ledger.Credits) []ledger.Charge {
 // Hand it to ledger.Book.ClaimCharged, and call done when that has returned, whatever it says: until then it
 // counts as held, from then on as far as the book has it.
 func (c *Credit) Claim(total ledger.Credits, now time.Time) (used ledger.Charges, done func()) {
-	if c == nil || c.l == nil {
+	if c == nil {
 		return ledger.Charges{}, func() {}
 	}
 	left := max(total-c.claimed, 0)
@@ -303,11 +306,11 @@ func (l *Limiter) free(used ledger.Charges) {
 
 // Close gives back what was not claimed.
 func (c *Credit) Close() {
-	if c != nil && c.release != nil {
-		c.release()
-	}
-	if c == nil || c.l == nil {
+	if c == nil {
 		return
+	}
+	if c.release != nil {
+		c.release()
 	}
 	c.l.free(ledger.Charges{Edges: c.edges(c.paths, max(c.starter, 0)), Starter: max(c.starter, 0)})
 	c.paths, c.starter = nil, 0

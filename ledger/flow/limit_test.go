@@ -30,13 +30,14 @@ func ok[T any](v T, err error) func(testing.TB) T {
 // A node is one account with its ledger in memory.
 type node struct {
 	*ledger.Book
-	key   ledger.Key
-	store *ledgertest.Memory
+	key     ledger.Key
+	store   *ledgertest.Memory
+	genesis ledger.Genesis
 }
 
 func newNode(t testing.TB) *node {
 	t.Helper()
-	n := &node{key: ok(ledger.NewKey())(t), store: ledgertest.NewMemory()}
+	n := &node{key: ok(ledger.NewKey())(t), store: ledgertest.NewMemory(), genesis: mutual}
 	n.reopen(t)
 	return n
 }
@@ -44,7 +45,7 @@ func newNode(t testing.TB) *node {
 // reopen is what a killed process finds: all that was committed and nothing else.
 func (n *node) reopen(t testing.TB) {
 	t.Helper()
-	n.Book = ok(ledger.OpenBook(t.Context(), n.store, n.key, mutual))(t)
+	n.Book = ok(ledger.OpenBook(t.Context(), n.store, n.key, n.genesis))(t)
 	t.Cleanup(n.Book.Close)
 }
 

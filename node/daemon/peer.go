@@ -63,8 +63,9 @@ func (d *Daemon) Peer(ctx context.Context, id string) (v node.PeerView, err erro
 	}
 	if err == nil && !limited {
 		var g flow.GrantedLimit
-		if g, limited, err = d.provider.GrantedLimit(a); limited {
-			v.Limited, v.Limit, v.Why = true, g.Total(), g.Text()
+		if g, why, limited, err = d.provider.GrantedLimit(a); limited {
+			v.Limited, v.Limit, v.Why = true, g.Total(), why
+			v.Flow, v.Starter, v.Owes, v.Today = g.Trust.Flow, g.Trust.Starter, g.Trust.Owes, g.Trust.Today
 		}
 	}
 	return v, err

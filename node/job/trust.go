@@ -24,7 +24,7 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 	}
 	now := time.Now()
 	if p.granted != nil {
-		return p.trustGranted(lock, from, o.Grants, worst, terms.Tentative)
+		return p.trustGranted(lock, from, o, worst, *terms, now)
 	}
 	if err := p.limiter.Learn(payer, o.Work, func(n int) bool { return p.settler.meter.take(from, n, now) }); err != nil {
 		return nil, "", refuse(CodeRecord, "%v", err)
@@ -40,10 +40,12 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 	return c, why, nil
 }
 
-// trustGranted is trust in a granted network: the payer shows the grants that its balance stands on.
-func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, grants [][]byte, worst, cap ledger.Credits) (*flow.Credit, string, error) {
-	if len(grants) > 0 && p.settler.meter.take(from, len(grants), time.Now()) { // else they count when they are shown again
-		err := p.env.Book.LearnGrants(context.Background(), grants)
+// trustGranted is trust in a granted network: the payer shows the grants that its balance stands on, and those that
+// stand behind who paid it.
+func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, o *open, worst ledger.Credits, terms flow.Terms, now time.Time) (*flow.Credit, string, error) {
+	check := func(n int) bool { return p.settler.meter.take(from, n, now) }
+	if len(o.Grants) > 0 && check(len(o.Grants)) { // else they count when they are shown again
+		err := p.env.Book.LearnGrants(context.Background(), o.Grants)
 		switch {
 		case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrBookClosed):
 			return nil, "", refuse(CodeHost, "%v", err)
@@ -51,24 +53,28 @@ func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, grants [][]byte
 			return nil, "", refuse(CodeRecord, "%v", err)
 		}
 	}
-	c, limit, err := p.granted.Open(lock, worst, cap)
+	if err := p.granted.Learn(lock.Account, o.Work, check); err != nil {
+		return nil, "", refuse(CodeRecord, "%v", err)
+	}
+	c, limit, err := p.granted.Open(lock, worst, terms, now)
 	if err != nil {
 		return nil, "", refuse(CodeHost, "%v", err)
 	}
+	why := limit.Text(p.env.who)
 	if c == nil {
-		return nil, "", refuse(CodeCredit, "credit limit %s, one unit may cost %s: %s", limit.Total(), worst, limit.Text())
+		return nil, "", refuse(CodeCredit, "credit limit %s, one unit may cost %s: %s", limit.Total(), worst, why)
 	}
-	return c, limit.Text(), nil
+	return c, why, nil
 }
 
 // GrantedLimit is Limit in a granted network.
-func (p *Provider) GrantedLimit(payer ledger.Account) (limit flow.GrantedLimit, ok bool, err error) {
+func (p *Provider) GrantedLimit(payer ledger.Account) (limit flow.GrantedLimit, why string, ok bool, err error) {
 	terms := p.policy().Terms
 	if p.granted == nil || terms == nil {
-		return limit, false, nil
+		return limit, "", false, nil
 	}
-	limit, err = p.granted.Limit(payer, terms.Tentative)
-	return limit, true, err
+	limit, err = p.granted.Limit(payer, *terms, time.Now())
+	return limit, limit.Text(p.env.who), true, err
 }
 
 // Limit is what payer may claim here now, by the owner's policy. ok is false where no limit applies, and in a granted
