@@ -54,7 +54,7 @@ func display(t *testing.T) (name string, press func()) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	server := osexec.Command(tools["Xvfb"], "-displayfd", "3", "-screen", "0", "64x64x8", "-nolisten", "tcp")
+	server := osexec.Command(tools["Xvfb"], "-displayfd", "3", "-screen", "0", "64x64x8", "-nolisten", "tcp", "-noreset")
 	server.ExtraFiles = []*os.File{w}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)

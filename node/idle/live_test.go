@@ -264,7 +264,7 @@ func xvfb(t *testing.T) (display string) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	cmd := osexec.Command(server, "-displayfd", "3", "-screen", "0", "64x64x8", "-nolisten", "tcp")
+	cmd := osexec.Command(server, "-displayfd", "3", "-screen", "0", "64x64x8", "-nolisten", "tcp", "-noreset")
 	cmd.ExtraFiles = []*os.File{w}
 	start(t, cmd)
 	w.Close()
