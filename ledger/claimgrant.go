@@ -15,12 +15,14 @@ import (
 // Rows of grants, beside those in lease.go:
 //
 //	ledger/grant/MINT SEQ u64    a mint's grants, as far as they were seen, signed
+//	ledger/newest/MINT           place of the newest of them, u64
 //	ledger/to/ACCOUNT MINT SEQ   those to an account → empty
 //	ledger/backed/ACCOUNT        their sum, µcr u64
 //	ledger/claimed/DIGEST        key of our GRANT entry that took it up
 //	ledger/taken/DIGEST          another account's GRANT entry that took it up, see heldgrant.go
 const (
 	grantPrefix   = "ledger/grant/"
+	newestPrefix  = "ledger/newest/"
 	toPrefix      = "ledger/to/"
 	backedPrefix  = "ledger/backed/"
 	claimedPrefix = "ledger/claimed/"
@@ -179,6 +181,9 @@ func (t *batch) meetGrant(g Grant, d Digest, raw []byte) error {
 		return err
 	}
 	t.put(at, raw)
+	if above == nil {
+		t.put(accountKey(newestPrefix, g.Mint), at[len(at)-8:])
+	}
 	t.put(append(accountKey(toPrefix, g.To), at[len(grantPrefix):]...), []byte{})
 	t.put(accountKey(backedPrefix, g.To), binary.BigEndian.AppendUint64(nil, uint64(saturating(backed, g.Amount))))
 	return nil
@@ -227,6 +232,23 @@ func (t *batch) neighbours(mint Account, seq uint64) (below, above []byte, err e
 		}
 	}
 	return below, above, err
+}
+
+// NewestGrant is the grant of a mint that is known here with the highest place, signed; nil if none is.
+func (b *Book) NewestGrant(mint Account) ([]byte, error) { return newestGrant(b.store, mint) }
+
+func newestGrant(store Store, mint Account) ([]byte, error) {
+	at, err := store.Get(accountKey(newestPrefix, mint))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err == nil {
+		at, err = store.Get(append(accountKey(grantPrefix, mint), at...))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("newest grant of mint %s: the ledger is damaged, restore it from a backup: %w", mint.Short(), err)
+	}
+	return at, nil
 }
 
 // Backed is the credit that is known here to have been granted to an account.

@@ -34,11 +34,23 @@ type Issuer struct {
 	head    MintHead
 	commits uint64
 	broken  error
+	lost    bool // broken says that the store is behind, and Recover may help
 }
 
-// OpenIssuer opens the chain of key's mint in the network that genesis founds, or begins one. A store that is
-// behind its fence, or not the one it was put around, opens read-only: to sign on would put a second grant into a
-// place, and convict the mint. The store and the fence stay the caller's.
+// BeginMint puts up the fence of a mint that has signed nothing, which OpenIssuer asks for. Call it once, when the key is
+// made: whoever finds the key later without its fence cannot know what it signed.
+func BeginMint(fence Fence, mint Account, genesis Genesis) error {
+	network, err := genesis.ID()
+	if err != nil {
+		return err
+	}
+	return errors.Join(fence.Save(Mark{Network: network, Account: mint}), fence.Sync())
+}
+
+// OpenIssuer opens the chain of key's mint in the network that genesis founds. A store that is behind its fence, not the
+// one it was put around, or without one opens read-only: to sign on would put a second grant into a place, and
+// convict the mint. Recover is the way out. The store, which is also that of a Book, and the fence stay the
+// caller's; fence may be nil, for tests.
 func OpenIssuer(store Store, fence Fence, key Key, genesis Genesis) (*Issuer, error) {
 	network, err := genesis.ID()
 	if err != nil {
@@ -94,18 +106,27 @@ func (i *Issuer) load() error {
 	}
 	m, err := i.fence.Load()
 	switch {
-	case errors.Is(err, ErrNotFound) && i.commits == 0:
-		return errors.Join(i.fence.Save(i.mark()), i.fence.Sync())
 	case errors.Is(err, ErrNotFound):
-		i.broken = fmt.Errorf("%w: the mint's high-water file is missing, as after a restored backup", ErrReadOnly)
+		i.behind("the mint's high-water file is missing, as when only its key was copied, or a backup restored")
 	case err != nil:
-		i.broken = fmt.Errorf("%w: the mint's high-water file: %w", ErrReadOnly, err)
+		i.behind("the mint's high-water file: %w", err)
 	case m.Network != i.network || m.Account != i.key.account:
-		i.broken = fmt.Errorf("%w: the mint's high-water file is that of account %s", ErrReadOnly, m.Account.Short())
-	case m.Commits > i.commits || m.Commits == i.commits && m.Head != i.head.Digest:
-		i.broken = fmt.Errorf("%w: the mint signed up to grant %d and the ledger ends before that: it was rolled back, or is a copy; to grant on would convict the mint. Use the newest copy of this data folder", ErrReadOnly, m.Seq)
+		i.behind("the mint's high-water file is that of account %s", m.Account.Short())
+	case m.Commits > i.commits, m.Commits == i.commits && m.Head != i.head.Digest:
+		i.behind("the mint signed up to grant %d and the ledger ends before that: it was rolled back, or is a copy", m.Seq)
+	case !m.Head.IsZero():
+		raw, err := i.store.Get(i.at('g', m.Seq))
+		if g, e := ParseGrant(raw); err != nil || e != nil || g.Digest() != m.Head {
+			i.behind("grant %d is not the one that the mint signed: this ledger is a copy that went its own way", m.Seq)
+		}
 	}
 	return nil
+}
+
+// behind makes the mint read-only until Recover.
+func (i *Issuer) behind(format string, args ...any) {
+	i.broken = fmt.Errorf("%w: "+format+": run p3 org recover", append([]any{ErrReadOnly}, args...)...)
+	i.lost = true
 }
 
 func (i *Issuer) mark() Mark {
@@ -134,6 +155,19 @@ func (i *Issuer) signs() error {
 	if i.broken != nil {
 		return i.broken
 	}
+	if err := i.frozen(); err != nil {
+		return err
+	}
+	g, _, err := i.known()
+	if err == nil && g.Amount > 0 && g.Seq >= i.head.Len {
+		i.behind("others hold grant %d of this mint, and the ledger ends before that: it was rolled back, or is a copy", g.Seq)
+		err = i.broken
+	}
+	return err
+}
+
+// frozen reports, as an error, that the mint was convicted.
+func (i *Issuer) frozen() error {
 	proof, err := i.store.Get(accountKey(proofPrefix, i.key.account))
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -142,6 +176,79 @@ func (i *Issuer) signs() error {
 		err = frozenError(i.key.account, proof)
 	}
 	return fmt.Errorf("%w: mint %w", ErrReadOnly, err)
+}
+
+// known is the newest grant of this mint that the book in this store has met; its zero value if there is none.
+func (i *Issuer) known() (g Grant, raw []byte, err error) {
+	if raw, err = newestGrant(i.store, i.key.account); err == nil && raw != nil {
+		g, err = ParseGrant(raw)
+	}
+	return g, raw, err
+}
+
+// Recover lets a mint sign again whose ledger is behind, a copy or without its high-water file: its chain goes on from
+// the newest grant that is known here, its own or one that others showed to the book. It is for whoever is sure that nothing
+// else uses the key, and that those who could know a newer grant were asked: a second one in its place
+// convicts the mint. Allowances count as given in the period at now. ErrReadOnly if a write failed, then a restart is the way
+// out, or if the mint was convicted.
+func (i *Issuer) Recover(ctx context.Context, now time.Time) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.signs(); !i.lost {
+		return err
+	}
+	if err := i.frozen(); err != nil {
+		return err
+	}
+	list, err := i.Members()
+	if err != nil {
+		return err
+	}
+	members := map[Account]Member{}
+	for _, m := range list {
+		if m.Allowance.Amount > 0 {
+			m.Allowance.LastMs = max(m.Allowance.LastMs, uint64(max(now.UnixMilli(), 0)))
+		}
+		members[m.Account] = m
+	}
+	var newest []byte
+	var bad error
+	head := i.head
+	err = i.store.Scan(accountKey(grantPrefix, i.key.account), grantKey(i.key.account, head.Len), func(_, raw []byte) bool {
+		var g Grant
+		if g, bad = ParseGrant(raw); bad != nil {
+			return false
+		}
+		m := members[g.To]
+		m.Account, m.Grants, m.Granted = g.To, m.Grants+1, saturating(m.Granted, g.Amount)
+		members[g.To] = m
+		head = MintHeadAt(g, g.Digest())
+		newest = bytes.Clone(raw)
+		return true
+	})
+	if err = errors.Join(err, bad); err != nil {
+		return err
+	}
+	var ops []Op
+	for _, m := range members {
+		ops = append(ops, i.putMember(m))
+	}
+	if newest != nil {
+		ops = append(ops, Op{Key: i.at('g', head.Len-1), Value: newest})
+	}
+	i.head = head
+	if i.fence != nil {
+		m, _ := i.fence.Load() // whatever is wrong with it
+		i.commits = max(i.commits, m.Commits)
+	}
+	for range 2 { // twice: nothing is left of a mark that was another's
+		if err := i.commit(ctx, ops...); err != nil {
+			return err
+		}
+		ops = nil
+	}
+	i.broken, i.lost = nil, false
+	return nil
 }
 
 // Grant gives amount to an account. It refuses, before anything is signed, what no chain could hold
@@ -192,6 +299,7 @@ func (i *Issuer) commit(ctx context.Context, ops ...Op) error {
 		}
 	}
 	if err != nil {
+		i.lost = false
 		i.broken = fmt.Errorf("%w: the mint: %w: free disk space or repair the disk, then restart p3", ErrReadOnly, err)
 		return i.broken
 	}

@@ -133,6 +133,9 @@ func TestMintThatWasRolledBackSignsNothing(t *testing.T) {
 	o := newOrg(t, 100*ledger.Credit)
 	mark := ok(fence.Open(filepath.Join(t.TempDir(), "mint")))(t)
 	defer mark.Close()
+	if err := ledger.BeginMint(mark, o.key.Account(), o.genesis); err != nil {
+		t.Fatal(err)
+	}
 	i := ok(ledger.OpenIssuer(o.store, mark, o.key, o.genesis))(t)
 	member := newKey(t).Account()
 	ok(i.Grant(t.Context(), member, ledger.Credit))(t)
@@ -148,6 +151,82 @@ func TestMintThatWasRolledBackSignsNothing(t *testing.T) {
 		if _, err := back.Allow(t.Context(), member, 1, ledger.Daily); !errors.Is(err, ledger.ErrReadOnly) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A mint whose whole disk went back in time, or whose key alone was copied, would sign for a second time what it
+// signed before. It grants nothing, as soon as anybody shows what it has forgotten; and after Recover nobody is convicted,
+// the cap counts all, and no allowance is given twice.
+func TestMintGoesOnFromWhatOthersHold(t *testing.T) {
+	for _, name := range []string{"rolled back, and its fence with it", "anew from its key"} {
+		t.Run(name, func(t *testing.T) {
+			o := newOrg(t, 10*ledger.Credit)
+			now := day(2026, 3, 4, 9)
+			open := func(store ledger.Store) (*ledger.Issuer, *ledger.Book) {
+				mark := ok(fence.Open(filepath.Join(t.TempDir(), "mint")))(t)
+				t.Cleanup(func() { mark.Close() })
+				if name != "anew from its key" {
+					m := ledger.Mark{Network: ok(o.genesis.ID())(t), Account: o.key.Account()}
+					if h, _ := o.issuer.Head(); store != o.store { // as it was when the disk was copied
+						m.Commits, m.Head = 2, h.Digest
+					}
+					if err := mark.Save(m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				book := ok(ledger.OpenBook(t.Context(), store, newKey(t), o.genesis))(t)
+				t.Cleanup(book.Close)
+				return ok(ledger.OpenIssuer(store, mark, o.key, o.genesis))(t), book
+			}
+			member := o.book(t)
+			ok(o.issuer.Allow(t.Context(), member.Account(), ledger.Credit, ledger.Daily))(t)
+			o.grant(t, member, ledger.Credit)
+			old := o.store.Clone()
+			if name == "anew from its key" {
+				old = ledgertest.NewMemory()
+			}
+			back, book := open(old)
+			ok(o.issuer.GrantAllowances(t.Context(), now))(t)
+			last := o.grant(t, member, 2*ledger.Credit)
+			before, _ := o.issuer.Head()
+
+			if name == "anew from its key" {
+				if err := back.ReadOnly(); !errors.Is(err, ledger.ErrReadOnly) {
+					t.Fatalf("it grants: %v", err)
+				}
+			} else if err := back.ReadOnly(); err != nil {
+				t.Fatalf("nobody can know yet: %v", err)
+			}
+			ok(book.LearnGrant(t.Context(), last))(t)
+			if _, err := back.Grant(t.Context(), member.Account(), 1); !errors.Is(err, ledger.ErrReadOnly) {
+				t.Fatalf("it signs a second grant for a place: %v", err)
+			}
+			for range 2 {
+				if err := back.Recover(t.Context(), now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if h, _ := back.Head(); h != before {
+				t.Fatalf("it stands at %+v, it signed up to %+v", h, before)
+			}
+			if given := ok(back.GrantAllowances(t.Context(), now))(t); len(given) != 0 {
+				t.Errorf("an allowance is given again: %+v", given)
+			}
+			g := ok(back.Grant(t.Context(), member.Account(), ledger.Credit))(t)
+			if g.Seq != before.Len || g.Total != 5*ledger.Credit {
+				t.Errorf("%+v", g)
+			}
+			for _, d := range ok(back.Pending(9, nil))(t) {
+				ok(member.ClaimGrant(t.Context(), d.Raw))(t)
+			}
+			if proof := ok(member.Proof(o.key.Account()))(t); proof != nil {
+				t.Error("an honest mint was convicted")
+			}
+			var cap *ledger.CapError
+			if _, err := back.Grant(t.Context(), member.Account(), 6*ledger.Credit); !errors.As(err, &cap) {
+				t.Errorf("beyond the cap: %v", err)
+			}
+		})
 	}
 }
 

@@ -44,6 +44,7 @@ const (
 	CallOrg         Call = "GET /v1/org"
 	CallOrgGrant    Call = "POST /v1/org/grant"
 	CallOrgAllow    Call = "POST /v1/org/allow"
+	CallOrgRecover  Call = "POST /v1/org/recover"
 	CallHost        Call = "POST /v1/host"
 	CallHostWhy     Call = "GET /v1/host/why"
 	CallPolicy      Call = "POST /v1/host/policy"

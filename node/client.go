@@ -206,6 +206,11 @@ func (c *Client) OrgAllow(ctx context.Context, a OrgAllow) (OrgMember, error) {
 	return fetch[OrgMember](c, ctx, CallOrgAllow, nil, bytes.NewReader(b))
 }
 
+// OrgRecover asks the connected peers for the newest grant of the node's mint and lets it grant on from there.
+func (c *Client) OrgRecover(ctx context.Context) (Org, error) {
+	return fetch[Org](c, ctx, CallOrgRecover, nil, nil)
+}
+
 // SetHost changes the provider side and returns how it stands then.
 func (c *Client) SetHost(ctx context.Context, h HostChange) (HostStatus, error) {
 	b, _ := json.Marshal(h) // a bool and a number cannot fail

@@ -17,7 +17,7 @@ import (
 
 func (a *app) orgCmd() *cobra.Command {
 	c := &cobra.Command{
-		Use: "org", Short: "A network of your own, where credit is granted: init, grant, allow, show, ls",
+		Use: "org", Short: "A network of your own, where credit is granted: init, grant, allow, show, ls, recover",
 		Long: `A network of your own, where credit is granted. Whoever founds it has its mint: the only key that creates
 credit, up to a cap that all members know. Members spend what they were granted and earn what others spend;
 no balance falls below zero.
@@ -32,6 +32,7 @@ no balance falls below zero.
 	c.AddCommand(a.orgInitCmd(), a.orgGrantCmd(), a.orgAllowCmd(),
 		&cobra.Command{Use: "show", Short: "Show the network, its mint, what is issued and what is left", Args: cobra.NoArgs, RunE: a.with(a.orgShow)},
 		&cobra.Command{Use: "ls", Short: "List the members: what each was granted, and its allowance", Args: cobra.NoArgs, RunE: a.with(a.orgLs)},
+		a.orgRecoverCmd(),
 	)
 	return c
 }
@@ -40,32 +41,32 @@ no balance falls below zero.
 const defaultCap = "100000"
 
 func (a *app) orgInitCmd() *cobra.Command {
-	var cap, dir string
+	var cap string
 	c := &cobra.Command{
-		Use: "init NAME", Short: "Found a network: make its mint key and its genesis document", Args: cobra.ExactArgs(1),
-		Long: `Found a network: make its mint key and its genesis document, which names the mint and its cap for ever. This node
+		Use: "init NAME", Short: "Found a network: make its mint's key, and its rules", Args: cobra.ExactArgs(1),
+		Long: `Found a network: make its mint's key, and its rules, which name the mint and its cap for ever. This node
 belongs to the new network from its next start on; what it has in another stays there until you join that one again.
 
-The mint's key is keys/mint in the data folder, mode 0600. Whoever has it can grant all of the cap; without it nobody
-can. Keep a copy where you keep secrets, and let one node use it: two that grant at a time convict the mint.
+The mint is this data folder: its key (keys/mint, mode 0600), what it signed (networks/), and how far (networks/*/minted).
+Whoever has the key can grant all of the cap. Keep the folder, and let one node use the key: two that grant at a time
+convict the mint. With only a copy of the key another folder grants nothing until p3 org recover.
 
 ` + exitHelp,
-		Example: "  p3 org init acme --cap 10000\n  p3 org init acme --dir /media/safe/acme",
-		RunE:    func(c *cobra.Command, args []string) error { return a.orgInit(c.Context(), args[0], cap, dir) },
+		Example: "  p3 org init acme --cap 10000\n  p3 --data-dir /srv/acme org init acme",
+		RunE:    func(c *cobra.Command, args []string) error { return a.orgInit(c.Context(), args[0], cap) },
 	}
 	c.Flags().StringVar(&cap, "cap", defaultCap, "credits that can ever be granted")
-	c.Flags().StringVar(&dir, "dir", "", "write the two files there, and leave this node in its network")
 	return c
 }
 
-func (a *app) orgInit(ctx context.Context, name, capText, dir string) error {
+func (a *app) orgInit(ctx context.Context, name, capText string) error {
 	cap, err := ledger.ParseCredits(capText)
 	if err != nil || cap <= 0 {
 		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%q is not a cap: it is the number of credits that can ever be granted", capText), Hint: "for example: p3 org init acme --cap 10000"}
 	}
 	_, err = a.client().Status(ctx)
-	running := err == nil && dir == ""
-	g, mint, err := daemon.Found(a.dataDir, dir, name, cap)
+	running := err == nil
+	g, mint, err := daemon.Found(a.dataDir, name, cap)
 	if err != nil {
 		return err
 	}
@@ -77,22 +78,14 @@ func (a *app) orgInit(ctx context.Context, name, capText, dir string) error {
 	if err != nil {
 		return err
 	}
-	invite := p2p.Invite{Genesis: doc}.String()
 	key := filepath.Join(a.dataDir, "keys", "mint")
-	if dir != "" {
-		key = filepath.Join(dir, "mint")
-	}
 	if a.json {
-		return a.print(map[string]any{"schema": "p3.org-init/v1", "name": name, "network": network, "mint": mint, "cap_ucr": cap, "key": key, "invite": invite})
+		return a.print(map[string]any{"schema": "p3.org-init/v1", "name": name, "network": network, "mint": mint, "cap_ucr": cap, "key": key, "invite": p2p.Invite{Genesis: doc}.String()})
 	}
 	fmt.Fprintf(a.out, "founded network %s (%s): mint %s may grant %s\nmint key  %s\n", printable(name), network.String()[:8], mint, cap, printable(key))
-	switch {
-	case dir != "":
-		fmt.Fprintf(a.out, "invite    %s\n", invite)
-		a.say("on the machine that is to grant: p3 join INVITE, copy the mint key to keys/mint in its data folder, then p3 up")
-	case running:
-		a.say("restart the node to be in it: p3 down; p3 up; then invite others with p3 invite")
-	default:
+	if running {
+		a.say("restart the node to be in it: p3 down; p3 up; then invite others with p3 invite, and grant with p3 org grant")
+	} else {
 		a.say("start the node with p3 up; then invite others with p3 invite, and grant with p3 org grant")
 	}
 	return nil
@@ -101,8 +94,9 @@ func (a *app) orgInit(ctx context.Context, name, capText, dir string) error {
 func (a *app) orgGrantCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "grant ACCOUNT AMOUNT", Short: "Grant a member credit, once", Args: cobra.ExactArgs(2), RunE: a.with(a.orgGrant),
-		Long: `Grant a member credit, once. ACCOUNT is an account, or what its node calls itself, or self. A member that is
-away gets it when it connects. A grant cannot be taken back.
+		Long: `Grant a member credit, once. ACCOUNT is an account, or what its node calls itself, or self. A name is only
+what a node says of itself: before you confirm, compare the account with what the member's own p3 status shows.
+A member that is away gets it when it connects. A grant cannot be taken back.
 
 ` + exitHelp,
 		Example: "  p3 org grant elm 20\n  p3 org grant -y 0x1f9090aae28b8a3dceadf281b0f12828e676c326 2.50",
@@ -114,11 +108,15 @@ func (a *app) orgGrant(ctx context.Context, cl *node.Client, args []string) erro
 	if err != nil {
 		return err
 	}
-	ok, err := a.confirm(fmt.Sprintf("Grant %s to %s? It cannot be taken back.", amount, printable(args[0])))
+	to, name, err := a.member(ctx, cl, args[0])
+	if err != nil {
+		return err
+	}
+	ok, err := a.confirm(fmt.Sprintf("Grant %s to %s? It cannot be taken back.", amount, whom(to, name)))
 	if err != nil || !ok {
 		return err
 	}
-	g, err := cl.OrgGrant(ctx, node.OrgGrant{To: args[0], Amount: amount})
+	g, err := cl.OrgGrant(ctx, node.OrgGrant{To: to.String(), Amount: amount})
 	if err != nil {
 		return err
 	}
@@ -141,6 +139,16 @@ func credits(text string) (ledger.Credits, error) {
 	return amount, nil
 }
 
+// member finds who is meant by an account, what its node calls itself, or self.
+func (a *app) member(ctx context.Context, cl *node.Client, id string) (ledger.Account, string, error) {
+	if id == "self" {
+		st, err := cl.Status(ctx)
+		return st.Account, "self", err
+	}
+	v, err := cl.Peer(ctx, id)
+	return v.Account, v.Name, err
+}
+
 // whom is an account with the name that its node has.
 func whom(account ledger.Account, name string) string {
 	if name == "" {
@@ -161,13 +169,16 @@ while it runs; a period in which it did not run is not made up for. none ends th
 }
 
 func (a *app) orgAllow(ctx context.Context, cl *node.Client, args []string) error {
-	r := node.OrgAllow{To: args[0], Every: "month"}
+	to, name, err := a.member(ctx, cl, args[0])
+	if err != nil {
+		return err
+	}
+	r := node.OrgAllow{To: to.String(), Every: "month"}
 	if args[1] != "none" {
 		amount, every, found := strings.Cut(args[1], "/")
 		if !found {
 			return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%q does not say how often", args[1]), Hint: "for example: p3 org allow elm 5/week"}
 		}
-		var err error
 		if r.Amount, err = credits(amount); err != nil {
 			return err
 		}
@@ -175,7 +186,7 @@ func (a *app) orgAllow(ctx context.Context, cl *node.Client, args []string) erro
 			return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "for example: p3 org allow elm 5/week"}
 		}
 		r.Every = every
-		ok, err := a.confirm(fmt.Sprintf("Grant %s to %s each %s from now on?", r.Amount, printable(args[0]), every))
+		ok, err := a.confirm(fmt.Sprintf("Grant %s to %s each %s from now on?", r.Amount, whom(to, name), every))
 		if err != nil || !ok {
 			return err
 		}
@@ -192,6 +203,41 @@ func (a *app) orgAllow(ctx context.Context, cl *node.Client, args []string) erro
 		return nil
 	}
 	fmt.Fprintf(a.out, "%s each %s for %s\n", m.Allowance, m.Every, whom(m.Account, m.Name))
+	return nil
+}
+
+func (a *app) orgRecoverCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "recover", Short: "Let a mint grant on that was found to be behind, or a copy", Args: cobra.NoArgs, RunE: a.with(a.orgRecover),
+		Long: `A mint whose data folder was rolled back, copied, or made anew around its key grants nothing: it could sign for a
+second time what it signed before, and everybody would freeze it.
+
+recover asks the connected peers for the newest grant that they know, and grants on from there. Confirm only if nothing
+else uses the mint's key, and if the members who were granted credit last are connected. Grants that were signed and reached
+nobody are lost with their part of the cap; allowances begin with the next period.
+
+` + exitHelp,
+	}
+}
+
+func (a *app) orgRecover(ctx context.Context, cl *node.Client, _ []string) error {
+	o, err := cl.Org(ctx)
+	if err != nil {
+		return err
+	}
+	if o.Problem != "" {
+		ok, err := a.confirm("Does nothing else use this mint's key, and are those connected who were granted credit last? Else it is convicted.")
+		if err != nil || !ok {
+			return err
+		}
+	}
+	if o, err = cl.OrgRecover(ctx); err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(o)
+	}
+	fmt.Fprintf(a.out, "the mint grants: %s issued in %d grants, %s left\n", o.Issued, o.Grants, o.Left)
 	return nil
 }
 

@@ -385,6 +385,9 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 			case slots <- struct{}{}:
 				d.fraud.Met(ctx, p)
 				<-slots
+				if d.granter != nil {
+					d.granter.Met()
+				}
 			case <-ctx.Done():
 			}
 		})

@@ -19,7 +19,6 @@ import (
 //
 //	keys/account              secp256k1 secret, mode 0600: in hex, or encrypted, see ledger/keyfile
 //	keys/mint                 secp256k1 secret in hex, mode 0600: where an organisation was founded, see org.go
-//	genesis                   likewise, the document that founds its network
 //	keys/node                 secp256k1 secret in hex, mode 0600
 //	policy.yaml               the host policy; absent = the preset that fits the machine
 //	network                   the invite of the network we belong to; absent = the public one

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -20,49 +21,52 @@ import (
 	"github.com/personal-power-plant/p3/node/p2p"
 )
 
-// Files of an organisation, mode 0600: what Found writes into a folder.
-const (
-	mintFile    = "mint"    // secp256k1 secret of the mint in hex
-	genesisFile = "genesis" // the document that founds the network
-)
+// mintPath is where a node has its mint's key, a secp256k1 secret in hex.
+func mintPath(dir string) string { return filepath.Join(dir, "keys", "mint") }
 
-// mintPath is where a node looks for its mint's key.
-func mintPath(dir string) string { return filepath.Join(dir, "keys", mintFile) }
+// openMark opens the high-water file of the mint of a network.
+func openMark(dir string, g ledger.Genesis) (*fence.File, error) {
+	at, err := ledgerDir(dir, g)
+	if err != nil {
+		return nil, err
+	}
+	return fence.Open(filepath.Join(filepath.Dir(at), "minted"))
+}
 
-// Found makes a mint key and the genesis of a granted network with it, whose cap is in µcr. The files go into folder;
-// with folder "" the node of dir gets them and belongs to the network from its next start on. It overwrites nothing.
-func Found(dir, folder, name string, cap ledger.Credits) (ledger.Genesis, ledger.Account, error) {
+// Found makes a mint key in dir, and a granted network with it, whose cap is in µcr. The node of dir belongs to the
+// network from its next start on. It replaces no mint.
+func Found(dir, name string, cap ledger.Credits) (g ledger.Genesis, mint ledger.Account, err error) {
 	key, err := ledger.NewKey()
 	if err != nil {
-		return ledger.Genesis{}, ledger.Account{}, err
+		return g, mint, err
 	}
-	g := ledger.GrantedGenesis(name, ledger.Mint{Account: key.Account(), Cap: cap})
+	mint = key.Account()
+	g = ledger.GrantedGenesis(name, ledger.Mint{Account: mint, Cap: cap})
 	doc, err := g.Encode()
 	if err != nil {
-		return g, key.Account(), &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "for example: p3 org init acme --cap 10000"}
+		return g, mint, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "for example: p3 org init acme --cap 10000"}
 	}
-	mint, genesis := mintPath(dir), filepath.Join(dir, genesisFile)
-	if folder != "" {
-		mint, genesis = filepath.Join(folder, mintFile), filepath.Join(folder, genesisFile)
+	path := mintPath(dir)
+	if _, err := os.Lstat(path); err == nil {
+		return g, mint, &node.Problem{Code: node.CodeDenied, Message: path + " is there already: a mint's key is not replaced, since its credit could never be granted again",
+			Hint: "see its network with `p3 org show`, or found another one in a folder of its own: p3 --data-dir FOLDER org init NAME"}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return g, mint, err
 	}
-	for _, path := range []string{mint, genesis} {
-		if _, err := os.Lstat(path); err == nil {
-			return g, key.Account(), &node.Problem{Code: node.CodeDenied, Message: path + " is there already: a mint's key is not replaced, since its credit could never be granted again",
-				Hint: "see it with `p3 org show`, or found another network in a folder of its own: --dir FOLDER"}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return g, key.Account(), err
-		}
+	mark, err := openMark(dir, g)
+	if err != nil {
+		return g, mint, err
 	}
-	if err := writeFile(mint, []byte(hex.EncodeToString(key.Bytes())+"\n")); err != nil {
-		return g, key.Account(), fmt.Errorf("mint key: %w", err)
+	if err := errors.Join(ledger.BeginMint(mark, mint, g), mark.Close()); err != nil {
+		return g, mint, fmt.Errorf("mint: %w", err)
 	}
-	if err := writeFile(genesis, doc); err != nil {
-		return g, key.Account(), fmt.Errorf("genesis: %w", err)
+	if err := SaveMembership(dir, p2p.Invite{Genesis: doc}); err != nil {
+		return g, mint, err
 	}
-	if folder != "" {
-		return g, key.Account(), nil
+	if err := writeFile(path, []byte(hex.EncodeToString(key.Bytes())+"\n")); err != nil { // last: it is what refuses another try
+		return g, mint, fmt.Errorf("mint key: %w", err)
 	}
-	return g, key.Account(), SaveMembership(dir, p2p.Invite{Genesis: doc})
+	return g, mint, nil
 }
 
 // openMint opens the mint of this node, if its key lies here and belongs to this network.
@@ -87,22 +91,13 @@ func (d *Daemon) openMint() error {
 		d.log.Info("the mint key here belongs to another network", "mint", key.Account())
 		return nil
 	}
-	dir, err := ledgerDir(d.cfg.Dir, d.genesis)
-	if err != nil {
-		return err
-	}
-	mark, err := fence.Open(filepath.Join(filepath.Dir(dir), "minted"))
+	mark, err := openMark(d.cfg.Dir, d.genesis)
 	if err != nil {
 		return err
 	}
 	d.closing(mark.Close)
-	if d.issuer, err = ledger.OpenIssuer(d.store, mark, key, d.genesis); err != nil {
-		return err
-	}
-	if err := d.issuer.ReadOnly(); err != nil {
-		d.emit("error", "credit", err.Error())
-	}
-	return nil
+	d.issuer, err = ledger.OpenIssuer(d.store, mark, key, d.genesis)
+	return err
 }
 
 // startGrants begins to take up and to hand out grants.
@@ -230,9 +225,29 @@ func (d *Daemon) OrgAllow(ctx context.Context, r node.OrgAllow) (v node.OrgMembe
 	return node.OrgMember{Account: to, Name: d.who(to), Granted: m.Granted, Grants: m.Grants, Allowance: m.Allowance.Amount, Every: every.String()}, nil
 }
 
-// grantee finds who is meant. This node's own account may be.
+// OrgRecover implements localapi.Backend.
+func (d *Daemon) OrgRecover(ctx context.Context) (o node.Org, err error) {
+	issuer, err := d.mint()
+	if err != nil {
+		return o, err
+	}
+	asking, cancel := context.WithTimeout(ctx, recoverTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, p := range d.p2p.Peers() {
+		wg.Go(func() { d.fraud.Met(asking, p.ID) })
+	}
+	wg.Wait()
+	if err := issuer.Recover(ctx, time.Now()); err != nil {
+		return o, grantProblem(err)
+	}
+	d.wakeGrants()
+	return d.Org(ctx)
+}
+
+// grantee finds who is meant; "self" is this node's own account.
 func (d *Daemon) grantee(ctx context.Context, id string) (ledger.Account, error) {
-	if id == "self" || id == d.cfg.Name {
+	if id == "self" {
 		return d.book.Account(), nil
 	}
 	peers, err := d.Peers(ctx)

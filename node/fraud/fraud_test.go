@@ -99,7 +99,10 @@ func startIn(t testing.TB, genesis ledger.Genesis, change func(*p2p.Config, *fra
 	}
 	cfg.Binding = ok(n.book.Bind([]byte(id), 1, time.Now().Add(time.Hour)))(t)
 	n.Node = ok(p2p.Start(t.Context(), cfg))(t)
-	fc.Net, fc.Account, fc.PubSub, fc.Prefix, fc.Shun = streams{n.Node}, n.Account, n.PubSub(), p2p.Prefix(n.book.Network()), n.Shun
+	fc.Net, fc.Account, fc.PubSub, fc.Prefix = streams{n.Node}, n.Account, n.PubSub(), p2p.Prefix(n.book.Network())
+	if fc.Shun == nil {
+		fc.Shun = n.Shun
+	}
 	if fc.Routing == nil {
 		fc.Routing = n.DHT()
 	}
@@ -347,4 +350,19 @@ func TestGrantsForOnePlaceMeetInTheDHT(t *testing.T) {
 	late := startIn(t, org, nil) // who was away asks whom it meets
 	late.meet(t, middle)
 	late.awaitFrozen(t, mint.Account())
+}
+
+// Two members were granted credit for places that are far apart in a mint's chain, and whose totals contradict each other.
+// In the DHT they do not meet; when the two connect they do.
+func TestNewestGrantsMeetOnConnecting(t *testing.T) {
+	mint := ok(ledger.NewKey())(t)
+	org := ledger.GrantedGenesis("org", ledger.Mint{Account: mint.Account(), Cap: 100 * ledger.Credit})
+	a, b := startIn(t, org, nil), startIn(t, org, nil)
+	for i, n := range []*node{a, b} {
+		g := ledger.Grant{Network: ok(org.ID())(t), Mint: mint.Account(), Seq: 3 + 700*uint64(i), Prev: ledger.Digest{1}, To: n.key.Account(), Amount: 60 * ledger.Credit, Total: 90 * ledger.Credit}
+		ok(n.book.ClaimGrant(t.Context(), ok(mint.SignGrant(g))(t)))(t)
+	}
+	a.meet(t, b)
+	a.awaitFrozen(t, mint.Account())
+	b.awaitFrozen(t, mint.Account())
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node/fraud"
@@ -45,5 +47,45 @@ func TestHeldTakesOnlyWhatWeSigned(t *testing.T) {
 	}
 	if n := asked.Load(); n > 7 {
 		t.Errorf("asked %d times", n)
+	}
+}
+
+// A peer that shows a grant which no mint has signed is shunned; of more grants than there are mints none is looked at.
+func TestForgedGrantsAreRefusedOnMeeting(t *testing.T) {
+	mint := ok(ledger.NewKey())(t)
+	org := ledger.GrantedGenesis("org", ledger.Mint{Account: mint.Account(), Cap: 100 * ledger.Credit})
+	grant := func(by ledger.Key) []byte {
+		return ok(by.SignGrant(ledger.Grant{Network: ok(org.ID())(t), Mint: mint.Account(), To: by.Account(), Amount: 1, Total: 1}))(t)
+	}
+	for name, c := range map[string]struct {
+		minted  [][]byte
+		shunned bool
+	}{
+		"forged":   {[][]byte{grant(ok(ledger.NewKey())(t))}, true},
+		"too many": {[][]byte{grant(mint), grant(mint)}, false},
+	} {
+		var shunned atomic.Bool
+		us := startIn(t, org, func(_ *p2p.Config, fc *fraud.Config) { fc.Shun = func(peer.ID, string) { shunned.Store(true) } })
+		evil := startIn(t, org, nil)
+		evil.Handle(fraud.Protocol, 1<<20, func(_ context.Context, c2 *p2p.Conn) {
+			c2.ReadFrame()
+			b, err := canon.Marshal(struct {
+				Minted [][]byte `cbor:"6,keyasint,omitempty"`
+			}{c.minted})
+			if err != nil {
+				t.Error(err)
+			}
+			c2.WriteFrame(b)
+		})
+		if err := us.Connect(t.Context(), evil.AddrInfo()); err != nil {
+			t.Fatal(err)
+		}
+		us.spread.Met(t.Context(), evil.ID())
+		if known := ok(us.book.NewestGrant(mint.Account()))(t); known != nil {
+			t.Errorf("%s: it was believed", name)
+		}
+		if shunned.Load() != c.shunned {
+			t.Errorf("%s: shunned: %v", name, !c.shunned)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package fraud
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -51,6 +52,7 @@ type answer struct {
 	Receipts [][]byte `cbor:"3,keyasint,omitempty"` // of leases with the asker's account
 	Next     uint64   `cbor:"4,keyasint,omitempty"` // where to go on; 0 = that was all
 	Grants   []taken  `cbor:"5,keyasint,omitempty"` // that the asker's account took up; with the first page
+	Minted   [][]byte `cbor:"6,keyasint,omitempty"` // the newest grant known of each mint
 }
 
 // taken is a ledger.TakenGrant.
@@ -166,9 +168,31 @@ func (s *Spreader) question(ctx context.Context, p peer.ID) (news int, err error
 		}
 	}
 	if len(a.Yours) > 0 {
-		return news, s.book.CheckOwn(ctx, a.Yours)
+		if err := s.book.CheckOwn(ctx, a.Yours); err != nil {
+			return news, err
+		}
 	}
-	return news, nil
+	return news, s.minted(ctx, p, a.Minted)
+}
+
+// minted holds the newest grants that a peer knows against those known here. So two that cannot stand in one mint's
+// chain meet, though their members do not; and a mint whose disk was rolled back learns what it signed.
+func (s *Spreader) minted(ctx context.Context, p peer.ID, grants [][]byte) error {
+	if most := len(s.book.Genesis().Mints); len(grants) > most {
+		return fmt.Errorf("grants of %d mints, there are %d: %w", len(grants), most, ledger.ErrMalformed)
+	}
+	for _, raw := range grants {
+		_, err := s.book.LearnGrant(ctx, raw)
+		switch {
+		case forged(err):
+			s.cfg.Shun(p, fmt.Sprintf("it sent a forged grant: %v", err))
+			return err
+		case errors.Is(err, ledger.ErrFrozen), errors.As(err, new(*ledger.MintError)):
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // serve answers one question.
@@ -193,6 +217,15 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 	var a answer
 	if q.Lost == nil {
 		a.Proofs = s.some(maxProofs, have)
+		for _, m := range s.book.Genesis().Mints {
+			raw, err := s.book.NewestGrant(m.Account)
+			if err != nil {
+				s.log.Warn("newest grant", "mint", m.Account, "err", err)
+			}
+			if raw != nil {
+				a.Minted = append(a.Minted, raw)
+			}
+		}
 	}
 	if theirs, ok := s.cfg.Account(p); ok && theirs != s.book.Account() {
 		if a.Yours, err = s.book.Newest(theirs); err != nil {

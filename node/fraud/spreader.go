@@ -39,6 +39,8 @@ type Book interface {
 	Proofs(from ledger.Account, yield func(a ledger.Account, raw []byte) bool) error
 	Newest(ledger.Account) ([]byte, error)
 	CheckOwn(ctx context.Context, entry []byte) error
+	LearnGrant(ctx context.Context, grant []byte) (ledger.Grant, error)
+	NewestGrant(mint ledger.Account) ([]byte, error)
 	HeldGrants(a ledger.Account, epoch uint32, seq uint64, n int) ([]ledger.TakenGrant, error)
 	Held(a ledger.Account, epoch uint32, seq uint64, n int) (out []ledger.Receipt, next uint64, err error)
 }

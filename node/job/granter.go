@@ -41,7 +41,8 @@ type Granter struct {
 	wake    chan struct{}
 
 	mu    sync.Mutex // guards what follows
-	short string     // the last reason why an allowance was not granted, said once
+	asked bool       // a peer said what it knows of the mint
+	short string     // the last reason why the mint grants nothing, or not all allowances; said once
 }
 
 // NewGranter serves GrantProtocol on env.Net. peersOf lists connected peers that have proven to act for an account.
@@ -49,6 +50,25 @@ func NewGranter(env Env, issuer *ledger.Issuer, peersOf func(ledger.Account) []p
 	g := &Granter{env: env, issuer: issuer, peersOf: peersOf, claimed: claimed, meter: newMeter(), wake: make(chan struct{}, 1)}
 	env.Net.Handle(GrantProtocol, grantFrameMax, g.serve)
 	return g
+}
+
+// Met takes note that a peer has said what it knows. It is what Run waits for, but at most a minute, before it grants
+// allowances: a disk that was rolled back as a whole does not know what its mint signed, and others may.
+func (g *Granter) Met() {
+	g.hear()
+	g.Kick()
+}
+
+func (g *Granter) hear() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = true
+}
+
+func (g *Granter) met() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.asked
 }
 
 // Kick looks for members again now, as after one connected or was granted something.
@@ -68,7 +88,9 @@ func (g *Granter) Run(ctx context.Context) error {
 	tick := time.NewTicker(grantTick)
 	defer tick.Stop()
 	for {
-		g.allowances(ctx, time.Now())
+		if g.met() {
+			g.allowances(ctx, time.Now())
+		}
 		if err := g.deliverAll(ctx); err != nil && ctx.Err() == nil {
 			g.env.Log.Warn("grants", "err", err)
 		}
@@ -77,16 +99,18 @@ func (g *Granter) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-g.wake:
 		case <-tick.C:
+			g.hear() // there may be nobody
 		}
 	}
 }
 
 // allowances grants what is due.
 func (g *Granter) allowances(ctx context.Context, now time.Time) {
-	if g.issuer.ReadOnly() != nil {
-		return // said where it began
+	err := g.issuer.ReadOnly()
+	var given []ledger.Grant
+	if err == nil {
+		given, err = g.issuer.GrantAllowances(ctx, now)
 	}
-	given, err := g.issuer.GrantAllowances(ctx, now)
 	for _, x := range given {
 		g.env.Emit("ok", "credit", fmt.Sprintf("allowance of %s granted to %s", x.Amount, g.env.who(x.To)))
 	}

@@ -70,6 +70,8 @@ type Backend interface {
 	// OrgGrant signs a grant; OrgAllow sets an allowance. Only where the mint's key is.
 	OrgGrant(ctx context.Context, r node.OrgGrant) (node.Granted, error)
 	OrgAllow(ctx context.Context, r node.OrgAllow) (node.OrgMember, error)
+	// OrgRecover lets a mint grant on that was found behind.
+	OrgRecover(ctx context.Context) (node.Org, error)
 	SetHost(ctx context.Context, h node.HostChange) (node.HostStatus, error)
 	HostWhy(ctx context.Context) (node.HostWhy, error)
 	// SetPolicy changes the host policy as a whole or not at all.

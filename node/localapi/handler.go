@@ -75,6 +75,7 @@ func Handler(b Backend) http.Handler {
 		}
 		return b.OrgAllow(r.Context(), a)
 	})
+	value(node.CallOrgRecover, func(r *http.Request) (any, error) { return b.OrgRecover(r.Context()) })
 	value(node.CallHost, h.host)
 	value(node.CallHostWhy, func(r *http.Request) (any, error) { return b.HostWhy(r.Context()) })
 	value(node.CallPolicy, h.policy)

@@ -539,6 +539,9 @@ func (n *Node) OrgAllow(ctx context.Context, _ node.OrgAllow) (node.OrgMember, e
 	return node.OrgMember{}, err
 }
 
+// OrgRecover refuses.
+func (n *Node) OrgRecover(ctx context.Context) (node.Org, error) { return n.Org(ctx) }
+
 // Recover finds that nothing is lost.
 func (n *Node) Recover(context.Context, bool) (node.Recovery, error) {
 	return node.Recovery{Signs: true}, nil
