@@ -252,7 +252,8 @@ func (i *Issuer) Recover(ctx context.Context, now time.Time) error {
 }
 
 // Grant gives amount to an account. It refuses, before anything is signed, what no chain could hold
-// (ErrMalformed, ErrOverflow) and what exceeds the cap (*CapError).
+// (ErrMalformed, ErrOverflow), what exceeds the cap (*CapError), and what nobody could spend, since its account was
+// convicted (ErrFrozen).
 func (i *Issuer) Grant(ctx context.Context, to Account, amount Credits) (Grant, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -266,6 +267,11 @@ func (i *Issuer) Grant(ctx context.Context, to Account, amount Credits) (Grant, 
 // grant signs and commits a grant, with what it changes of its member; mu is held.
 func (i *Issuer) grant(ctx context.Context, m Member, amount Credits) (Grant, error) {
 	if err := i.signs(); err != nil {
+		return Grant{}, err
+	}
+	if proof, err := i.store.Get(accountKey(proofPrefix, m.Account)); err == nil {
+		return Grant{}, fmt.Errorf("grant to %w", frozenError(m.Account, proof))
+	} else if !errors.Is(err, ErrNotFound) {
 		return Grant{}, err
 	}
 	g, err := i.head.Grant(m.Account, amount, i.cap)
@@ -378,7 +384,7 @@ func (i *Issuer) Acknowledge(ctx context.Context, seq uint64, entry []byte) erro
 
 // GrantAllowances gives every member its allowance of the period at now, if it has not had it, and returns the
 // grants. Each is a commit with the note that it was given, so that none is given twice, whenever the
-// process ends. Those that the cap does not cover are the error; the others are given.
+// process ends. Those that the cap does not cover, and those to convicted accounts, are the error; the others are given.
 func (i *Issuer) GrantAllowances(ctx context.Context, now time.Time) (out []Grant, err error) {
 	members, err := i.Members()
 	if err != nil {
@@ -386,14 +392,14 @@ func (i *Issuer) GrantAllowances(ctx context.Context, now time.Time) (out []Gran
 	}
 	var errs []error
 	for _, m := range members {
-		if !m.Allowance.due(now) {
+		if !m.Allowance.due(now) && !m.Allowance.ahead(now) {
 			continue
 		}
 		g, err := i.allow(ctx, m.Account, now)
 		switch {
 		case err == nil && g.Amount > 0:
 			out = append(out, g)
-		case errors.As(err, new(*CapError)):
+		case errors.As(err, new(*CapError)), errors.Is(err, ErrFrozen) && !errors.Is(err, ErrReadOnly):
 			errs = append(errs, fmt.Errorf("allowance of %s: %w", m.Account, err))
 		case err != nil:
 			return out, err
@@ -402,15 +408,23 @@ func (i *Issuer) GrantAllowances(ctx context.Context, now time.Time) (out []Gran
 	return out, errors.Join(errs...)
 }
 
-// allow gives one member its allowance if it is due still.
+// allow gives one member its allowance if it is due still. One that was given when the clock was far ahead counts as
+// given now.
 func (i *Issuer) allow(ctx context.Context, to Account, now time.Time) (Grant, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	m, err := i.member(to)
-	if err != nil || !m.Allowance.due(now) {
+	due := m.Allowance.due(now)
+	if err != nil || !due && !m.Allowance.ahead(now) {
 		return Grant{}, err
 	}
-	m.Allowance.LastMs = uint64(now.UnixMilli())
+	m.Allowance.LastMs = uint64(max(now.UnixMilli(), 0))
+	if !due {
+		if err := i.signs(); err != nil {
+			return Grant{}, err
+		}
+		return Grant{}, i.commit(ctx, i.putMember(m))
+	}
 	return i.grant(ctx, m, m.Allowance.Amount)
 }
 

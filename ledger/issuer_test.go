@@ -24,6 +24,9 @@ func TestAllowanceIsGivenOnceInEachPeriod(t *testing.T) {
 		want  []int // grants so far
 	}{
 		{ledger.Daily, []time.Time{day(2026, 3, 1, 9), day(2026, 3, 1, 23), day(2026, 3, 2, 0), day(2026, 3, 1, 9), day(2026, 3, 2, 23), day(2026, 3, 9, 5)}, []int{1, 1, 2, 2, 2, 3}},
+		// A clock that ran years ahead does not end the allowance; nor does it give one twice when it comes back.
+		{ledger.Daily, []time.Time{day(2036, 3, 1, 9), day(2026, 3, 1, 9), day(2026, 3, 1, 23), day(2026, 3, 2, 0), day(2026, 3, 2, 1)}, []int{1, 1, 1, 2, 2}},
+		{ledger.Monthly, []time.Time{day(2026, 5, 1, 0), day(2026, 3, 31, 23), day(2026, 4, 1, 0), day(2026, 5, 2, 0)}, []int{1, 1, 2, 3}},
 		{ledger.Weekly, []time.Time{day(2026, 3, 1, 9), day(2026, 3, 2, 0), day(2026, 3, 8, 23), day(2026, 3, 9, 0)}, []int{1, 2, 2, 3}}, // 1 March 2026 is a Sunday
 		{ledger.Monthly, []time.Time{day(2026, 1, 31, 23), day(2026, 2, 1, 0), day(2026, 2, 28, 23), day(2026, 12, 31, 0), day(2027, 1, 1, 0)}, []int{1, 2, 2, 3, 4}},
 	} {
@@ -241,6 +244,30 @@ func TestFrozenMintSignsNothing(t *testing.T) {
 	}
 	if _, err := o.issuer.Grant(t.Context(), book.Account(), 1); !errors.Is(err, ledger.ErrFrozen) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Credit for a convicted account would be lost: nobody gives it a lease.
+func TestConvictedMemberIsGrantedNothing(t *testing.T) {
+	o := newOrg(t, 100*ledger.Credit)
+	book := ok(ledger.OpenBook(t.Context(), o.store, newKey(t), o.genesis))(t) // of the mint's own node
+	defer book.Close()
+	cheat, other := newKey(t), newKey(t).Account()
+	for _, a := range []ledger.Account{cheat.Account(), other} {
+		ok(o.issuer.Allow(t.Context(), a, ledger.Credit, ledger.Daily))(t)
+	}
+	h := ledger.Head{Network: book.Network(), Account: cheat.Account()}
+	one, two := h.Genesis(ledger.Digest{}, time.Now()), h.Genesis(ledger.Digest{7}, time.Now())
+	proof := ok(ledger.NewProof(ledger.ProofFork, ok(cheat.SignEntry(one))(t), ok(cheat.SignEntry(two))(t)))(t)
+	if _, _, err := book.Convict(t.Context(), proof.Encode()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.issuer.Grant(t.Context(), cheat.Account(), 1); !errors.Is(err, ledger.ErrFrozen) || errors.Is(err, ledger.ErrReadOnly) {
+		t.Errorf("%v", err)
+	}
+	given, err := o.issuer.GrantAllowances(t.Context(), day(2026, 3, 1, 9))
+	if !errors.Is(err, ledger.ErrFrozen) || len(given) != 1 || given[0].To != other {
+		t.Errorf("allowances: %+v, %v", given, err)
 	}
 }
 

@@ -51,7 +51,9 @@ func (p Period) start(now time.Time) time.Time {
 }
 
 // An Allowance is credit that a mint grants a member once in each period of the calendar. A period in which
-// the mint's node did not run is not made up for, and a clock that goes back gives nothing.
+// the mint's node did not run is not made up for, and a clock that goes back gives nothing: by up to a period it is still
+// the same one, and beyond, where the clock must have been wrong before, it is as if it had been given now, so
+// that the next one comes with the next period and not in years.
 type Allowance struct {
 	Amount Credits // 0: none
 	Every  Period
@@ -63,19 +65,29 @@ func (a Allowance) due(now time.Time) bool {
 	return a.Amount > 0 && now.UnixMilli() > 0 && (a.LastMs == 0 || time.UnixMilli(int64(a.LastMs)).Before(a.Every.start(now)))
 }
 
+// end is when the period that holds now ends.
+func (p Period) end(now time.Time) time.Time {
+	switch start := p.start(now); p {
+	case Weekly:
+		return start.AddDate(0, 0, 7)
+	case Monthly:
+		return start.AddDate(0, 1, 0)
+	default:
+		return start.AddDate(0, 0, 1)
+	}
+}
+
+// ahead reports whether it was last given beyond the end of the next period.
+func (a Allowance) ahead(now time.Time) bool {
+	return a.Amount > 0 && !time.UnixMilli(int64(a.LastMs)).Before(a.Every.end(a.Every.end(now)))
+}
+
 // Next is when it is due after it was last given; the zero time if there is none, or it never was.
 func (a Allowance) Next() time.Time {
 	if a.Amount == 0 || a.LastMs == 0 {
 		return time.Time{}
 	}
-	start := a.Every.start(time.UnixMilli(int64(a.LastMs)))
-	switch a.Every {
-	case Weekly:
-		return start.AddDate(0, 0, 7)
-	case Monthly:
-		return start.AddDate(0, 1, 0)
-	}
-	return start.AddDate(0, 0, 1)
+	return a.Every.end(time.UnixMilli(int64(a.LastMs)))
 }
 
 // A Member is an account that a mint has granted something, or will.

@@ -268,6 +268,8 @@ func grantProblem(err error) error {
 		p.Hint = "give an account (see `p3 peer ls`) and an amount of credits above zero, such as 20"
 	case errors.Is(err, ledger.ErrReadOnly):
 		p.Code, p.Hint = node.CodeDenied, "see `p3 org show` for what the mint has signed"
+	case errors.Is(err, ledger.ErrFrozen):
+		p.Code, p.Hint = node.CodeDenied, "nobody gives that account a lease any more: grant to another of its owner's"
 	default:
 		return err
 	}
