@@ -85,7 +85,7 @@ func (b *Book) ClaimGrant(ctx context.Context, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !b.mine[g.To] {
+	if g.To != b.key.account {
 		return nil, fmt.Errorf("grant to %s, not to this account: %w", g.To, ErrConflict)
 	}
 	raw = bytes.Clone(raw)
@@ -304,9 +304,6 @@ func (v *View) Claimed() (out []Claimed, err error) {
 	})
 	for _, k := range keys {
 		raw, e := v.store.Get(k)
-		if errors.Is(e, ErrNotFound) {
-			continue // pruned
-		}
 		var x Entry
 		if e == nil {
 			x, e = ParseEntry(raw)

@@ -512,3 +512,28 @@ func TestManyGrantsToOthersCostNothing(t *testing.T) {
 		t.Errorf("%d grants, not the newest", len(newest))
 	}
 }
+
+// A grant comes again until it is acknowledged, which may be after its entry's block was pruned; and the list of what
+// was taken up stays whole.
+func TestPruningKeepsWhatAnswersGrants(t *testing.T) {
+	o := newOrg(t, 100*ledger.Credit)
+	o.genesis.Params.CheckpointEvery = 4
+	o.issuer = ok(ledger.OpenIssuer(o.store, nil, o.key, o.genesis))(t)
+	b := o.book(t)
+	raw := o.grant(t, b, ledger.Credit)
+	entry := ok(b.ClaimGrant(t.Context(), raw))(t)
+	payee := newKey(t).Account()
+	for range 20 {
+		lock := ok(b.Lock(t.Context(), ledger.LockRequest{Payee: payee, Amount: 1, Expiry: time.Now().Add(time.Hour)}))(t)
+		ok(b.Settle(t.Context(), lock.Digest))(t)
+	}
+	if n := ok(b.Prune(t.Context()))(t); n == 0 {
+		t.Fatal("nothing was pruned")
+	}
+	if again := ok(b.ClaimGrant(t.Context(), raw))(t); !bytes.Equal(again, entry) {
+		t.Error("another answer")
+	}
+	if list := ok(b.View().Claimed())(t); len(list) != 1 || list[0].Amount != ledger.Credit {
+		t.Errorf("%+v", list)
+	}
+}

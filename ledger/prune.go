@@ -12,7 +12,7 @@ const prunedKey = "ledger/pruned"
 
 // Prune removes from the disk those of our entries that nothing needs any more, and returns how many. It
 // keeps the newest checkpoint and what follows it, the first entry of each block, which balance proofs
-// show, and whatever changed the key. Open locks, earned locks and all else that was ever exchanged over
+// show, whatever changed the key, and what took up grants, which answers them when they come again. Open locks, earned locks and all else that was ever exchanged over
 // a lease stay with the lease, and so do all proofs against others; only the chain's own copies go.
 //
 // The balance is proven as before, byte for byte. But a pruned ledger can no longer be audited or
@@ -51,7 +51,7 @@ func (b *Book) pruneBlock(t *batch) (n int, err error) {
 		if e, bad = ParseEntry(raw); bad != nil || e.Seq >= (block+1)*every {
 			return false
 		}
-		if e.Seq%every != 0 && e.Type != TypeRotate && e.Type != TypeRecover {
+		if e.Seq%every != 0 && e.Type != TypeRotate && e.Type != TypeRecover && e.Type != TypeGrant {
 			t.delete(entryKey(e.Epoch, e.Seq))
 			n++
 		}
