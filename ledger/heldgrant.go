@@ -91,8 +91,8 @@ func (b *Book) HeldGrants(a Account, epoch uint32, seq uint64, n int) (out []Tak
 	return out, nil
 }
 
-// verify checks that entry is a GRANT of account, and takes up grant.
-func (x TakenGrant) verify(genesis Genesis, account Account) (g Grant, e Entry, err error) {
+// Verify checks that Entry is a GRANT of account in the network that genesis founds, and takes up Grant.
+func (x TakenGrant) Verify(genesis Genesis, account Account) (g Grant, e Entry, err error) {
 	if g, _, err = VerifyGrant(x.Grant, genesis); err != nil {
 		return g, e, err
 	}

@@ -89,3 +89,25 @@ func TestForgedGrantsAreRefusedOnMeeting(t *testing.T) {
 		}
 	}
 }
+
+// A member gets back all grants that it took up, though they fill more than one answer.
+func TestManyLostGrantsComeBack(t *testing.T) {
+	const many = 300
+	mint := ok(ledger.NewKey())(t)
+	org := ledger.GrantedGenesis("org", ledger.Mint{Account: mint.Account(), Cap: ledger.MaxCredits})
+	us, holder := startIn(t, org, nil), startIn(t, org, nil)
+	head := ledger.MintHead{Network: us.book.Network(), Mint: mint.Account()}
+	for range many {
+		g := ok(head.Grant(us.book.Account(), 1, ledger.MaxCredits))(t)
+		head = ledger.MintHeadAt(g, g.Digest())
+		raw := ok(mint.SignGrant(g))(t)
+		if err := holder.book.MeetClaim(t.Context(), raw, ok(us.book.ClaimGrant(t.Context(), raw))(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	us.meet(t, holder)
+	_, grants, err := us.spread.Held(t.Context(), holder.ID(), 0, 0)
+	if err != nil || len(grants) != many {
+		t.Errorf("%d grants of %d, %v", len(grants), many, err)
+	}
+}

@@ -51,7 +51,7 @@ type answer struct {
 
 	Receipts [][]byte `cbor:"3,keyasint,omitempty"` // of leases with the asker's account
 	Next     uint64   `cbor:"4,keyasint,omitempty"` // where to go on; 0 = that was all
-	Grants   []taken  `cbor:"5,keyasint,omitempty"` // that the asker's account took up; with the first page
+	Grants   []taken  `cbor:"5,keyasint,omitempty"` // that the asker's account took up
 	Minted   [][]byte `cbor:"6,keyasint,omitempty"` // the newest grant known of each mint
 }
 
@@ -86,9 +86,14 @@ func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64
 		if len(a.Receipts) > maxHeld+ledger.MaxOpenLocks || len(a.Grants) > maxTaken {
 			return nil, nil, fmt.Errorf("%d receipts and %d grants at once: %w", len(a.Receipts), len(a.Grants), ledger.ErrMalformed)
 		}
-		if grants == nil {
-			for _, x := range a.Grants {
-				grants = append(grants, ledger.TakenGrant(x))
+		for _, x := range a.Grants {
+			taken := ledger.TakenGrant(x)
+			g, _, err := taken.Verify(s.book.Genesis(), s.book.Account())
+			if err != nil {
+				return nil, nil, err
+			}
+			if id := g.Digest(); !seen[id] {
+				seen[id], grants = true, append(grants, taken)
 			}
 		}
 		for _, raw := range a.Receipts {
@@ -105,7 +110,7 @@ func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64
 				seen[sum.ID], out = true, append(out, r)
 			}
 		}
-		if a.Next <= seq || len(a.Receipts) == 0 {
+		if a.Next <= seq || len(a.Receipts) == 0 && len(a.Grants) == 0 {
 			return out, grants, nil
 		}
 		seq = a.Next
@@ -245,6 +250,11 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 			}
 			for _, r := range held {
 				a.Receipts = append(a.Receipts, r.Encode())
+			}
+			if len(grants) == maxTaken {
+				if e, err := ledger.ParseEntry(grants[maxTaken-1].Entry); err == nil && (next == 0 || e.Seq < next) {
+					next = e.Seq + 1
+				}
 			}
 			a.Next = next
 		}

@@ -107,12 +107,16 @@ type grants struct{ s *Spreader }
 
 // Validate takes only a grant of a mint under the key of its place. One beyond the cap convicts at once.
 func (v grants) Validate(key string, value []byte) error {
-	g, _, err := ledger.VerifyGrant(value, v.s.book.Genesis())
+	g, err := ledger.ParseGrant(value)
+	if err != nil {
+		return err
+	}
+	if key != grantKey(g) {
+		return fmt.Errorf("grant %d of %s under the key %.80q", g.Seq, g.Mint, key)
+	}
+	_, _, err = ledger.VerifyGrant(value, v.s.book.Genesis())
 	if bad := (*ledger.MintError)(nil); errors.As(err, &bad) {
 		v.s.suspect(bad.Kind, bad.A, bad.B)
-	}
-	if err == nil && key != grantKey(g) {
-		err = fmt.Errorf("grant %d of %s under the key %.80q", g.Seq, g.Mint, key)
 	}
 	return err
 }
