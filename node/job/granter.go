@@ -197,8 +197,6 @@ func (g *Granter) take(ctx context.Context, raw []byte) ([]byte, error) {
 		x, _ := ledger.ParseGrant(raw) // the book has read it
 		g.env.Emit("ok", "credit", fmt.Sprintf("%s granted by mint %s", x.Amount, x.Mint.Short()))
 		g.env.Tell()
-	}
-	if g.claimed != nil {
 		g.claimed(raw)
 	}
 	return entry, nil

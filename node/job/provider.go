@@ -187,7 +187,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if wait := p.owes(account, time.Now()); wait > 0 {
 		return nil, refuse(CodeCredit, "units were left unpaid here: ask again in %s", wait.Round(time.Second))
 	}
-	credit, why, err := p.trust(account, s.Peer(), o, worst)
+	credit, why, err := p.trust(ctx, account, s.Peer(), o, worst)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ import (
 
 // trust holds as much credit for a lease as its payer may have here, and says why so much. It refuses what
 // does not cover one unit at its worst. The result is nil where no limit applies.
-func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledger.Credits) (*flow.Credit, string, error) {
+func (p *Provider) trust(ctx context.Context, payer ledger.Account, from peer.ID, o *open, worst ledger.Credits) (*flow.Credit, string, error) {
 	terms := p.policy().Terms
 	if terms == nil {
 		return nil, "", nil
@@ -24,7 +24,7 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 	}
 	now := time.Now()
 	if p.granted != nil {
-		return p.trustGranted(lock, from, o, worst, *terms, now)
+		return p.trustGranted(ctx, lock, from, o, worst, *terms, now)
 	}
 	if err := p.limiter.Learn(payer, o.Work, func(n int) bool { return p.settler.meter.take(from, n, now) }); err != nil {
 		return nil, "", refuse(CodeRecord, "%v", err)
@@ -42,10 +42,10 @@ func (p *Provider) trust(payer ledger.Account, from peer.ID, o *open, worst ledg
 
 // trustGranted is trust in a granted network: the payer shows the grants that its balance stands on, and those that
 // stand behind who paid it.
-func (p *Provider) trustGranted(lock ledger.Entry, from peer.ID, o *open, worst ledger.Credits, terms flow.Terms, now time.Time) (*flow.Credit, string, error) {
+func (p *Provider) trustGranted(ctx context.Context, lock ledger.Entry, from peer.ID, o *open, worst ledger.Credits, terms flow.Terms, now time.Time) (*flow.Credit, string, error) {
 	check := func(n int) bool { return p.settler.meter.take(from, n, now) }
 	if len(o.Grants) > 0 && check(len(o.Grants)) { // else they count when they are shown again
-		err := p.env.Book.LearnGrants(context.Background(), o.Grants)
+		err := p.env.Book.LearnGrants(ctx, o.Grants)
 		switch {
 		case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrBookClosed):
 			return nil, "", refuse(CodeHost, "%v", err)
