@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,14 +166,22 @@ func openAuditSource(ctx context.Context, name string) (*auditSource, error) {
 func (a *app) printAudit(g ledger.Genesis, r ledger.AuditReport) error {
 	fmt.Fprintf(a.out, "network   %s (%s), %s in %s\n", printable(g.Name), networkOf(g), plural(r.Entries, "entry", "entries"), plural(r.Totals.Accounts, "ledger", "ledgers"))
 	var rows [][]string
+	columns, each := "ACCOUNT ENTRIES EARNED SPENT LOCKED NET REMARK", "each earn answers what its payer signed"
+	if !g.Mutual() {
+		columns, each = "ACCOUNT ENTRIES GRANTED EARNED SPENT LOCKED NET REMARK", each+", each grant was signed by a mint"
+	}
 	for _, x := range r.Accounts {
 		remark := ""
 		if x.Behind > 0 {
 			remark = fmt.Sprintf("behind: others hold %d more", x.Behind)
 		}
-		rows = append(rows, []string{x.Head.Account.String(), fmt.Sprint(x.Head.Len), x.Head.Earned.Decimal(), x.Head.Spent.Decimal(), x.Head.Locked.Decimal(), x.Head.Net().Decimal(), remark})
+		row := []string{x.Head.Account.String(), fmt.Sprint(x.Head.Len), x.Head.Earned.Decimal(), x.Head.Spent.Decimal(), x.Head.Locked.Decimal(), x.Head.Net().Decimal(), remark}
+		if !g.Mutual() {
+			row = slices.Insert(row, 2, x.Head.Granted.Decimal())
+		}
+		rows = append(rows, row)
 	}
-	if err := table(a.out, "ACCOUNT ENTRIES EARNED SPENT LOCKED NET REMARK", rows); err != nil {
+	if err := table(a.out, columns, rows); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.out, "sum       net %s + in transit %s + outside %s = granted %s\n", r.Net(), r.InTransit, r.Outside, r.Granted)
@@ -180,7 +189,7 @@ func (a *app) printAudit(g ledger.Genesis, r ledger.AuditReport) error {
 		fmt.Fprintf(a.out, "outside   %s whose ledgers were not given\n", plural(r.Outsiders, "account", "accounts"))
 	}
 	if len(r.Problems) == 0 {
-		fmt.Fprintln(a.out, "conserved: all is signed and in its place, and each earn answers what its payer signed")
+		fmt.Fprintf(a.out, "conserved: all is signed and in its place, and %s\n", each)
 		return nil
 	}
 	fmt.Fprintf(a.out, "NOT CONSERVED: %s\n", plural(len(r.Problems), "problem", "problems"))

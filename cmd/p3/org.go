@@ -108,6 +108,9 @@ func (a *app) orgGrant(ctx context.Context, cl *node.Client, args []string) erro
 	if err != nil {
 		return err
 	}
+	if _, err := a.mint(ctx, cl); err != nil {
+		return err
+	}
 	to, name, err := a.member(ctx, cl, args[0])
 	if err != nil {
 		return err
@@ -137,6 +140,16 @@ func credits(text string) (ledger.Credits, error) {
 		return 0, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "give an amount of credits above zero, such as 20 or 2.50"}
 	}
 	return amount, nil
+}
+
+// mint is the network whose mint's key the node has. It comes before any question, and before anybody is looked for.
+func (a *app) mint(ctx context.Context, cl *node.Client) (node.Org, error) {
+	o, err := cl.Org(ctx)
+	if err == nil && o.Mint.IsZero() {
+		err = &node.Problem{Code: node.CodeDenied, Message: fmt.Sprintf("the mint key of network %s is not here: this node can neither grant nor list the members", printable(o.Name)),
+			Hint: "run this where the network was founded with `p3 org init`: that data folder has keys/mint"}
+	}
+	return o, err
 }
 
 // member finds who is meant by an account, what its node calls itself, or self.
@@ -169,6 +182,9 @@ while it runs; a period in which it did not run is not made up for. none ends th
 }
 
 func (a *app) orgAllow(ctx context.Context, cl *node.Client, args []string) error {
+	if _, err := a.mint(ctx, cl); err != nil {
+		return err
+	}
 	to, name, err := a.member(ctx, cl, args[0])
 	if err != nil {
 		return err
@@ -221,7 +237,7 @@ nobody are lost with their part of the cap; allowances begin with the next perio
 }
 
 func (a *app) orgRecover(ctx context.Context, cl *node.Client, _ []string) error {
-	o, err := cl.Org(ctx)
+	o, err := a.mint(ctx, cl)
 	if err != nil {
 		return err
 	}
@@ -237,7 +253,7 @@ func (a *app) orgRecover(ctx context.Context, cl *node.Client, _ []string) error
 	if a.json {
 		return a.print(o)
 	}
-	fmt.Fprintf(a.out, "the mint grants: %s issued in %d grants, %s left\n", o.Issued, o.Grants, o.Left)
+	fmt.Fprintf(a.out, "the mint grants: %s issued in %s, %s left\n", o.Issued, plural(int(o.Grants), "grant", "grants"), o.Left)
 	return nil
 }
 
@@ -264,7 +280,7 @@ func (a *app) orgShow(ctx context.Context, cl *node.Client, _ []string) error {
 		a.say("the mint's key is not here; what it granted you: p3 credit balance")
 		return nil
 	}
-	fmt.Fprintf(a.out, "issued   %s in %d grants\nleft     %s\nmembers  %d\n", o.Issued, o.Grants, o.Left, len(o.Members))
+	fmt.Fprintf(a.out, "issued   %s in %s\nleft     %s\nmembers  %d\n", o.Issued, plural(int(o.Grants), "grant", "grants"), o.Left, len(o.Members))
 	if o.Problem != "" {
 		fmt.Fprintf(a.out, "problem  %s\n", printable(o.Problem))
 	}
@@ -272,13 +288,9 @@ func (a *app) orgShow(ctx context.Context, cl *node.Client, _ []string) error {
 }
 
 func (a *app) orgLs(ctx context.Context, cl *node.Client, _ []string) error {
-	o, err := cl.Org(ctx)
+	o, err := a.mint(ctx, cl)
 	if err != nil {
 		return err
-	}
-	if o.Mint.IsZero() {
-		return &node.Problem{Code: node.CodeDenied, Message: fmt.Sprintf("the mint key of network %s is not here, so this node does not know the members", printable(o.Name)),
-			Hint: "run this where the network was founded with `p3 org init`"}
 	}
 	var rows [][]string
 	for _, m := range o.Members {

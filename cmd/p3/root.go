@@ -66,7 +66,10 @@ func run(args []string, in io.Reader, out, errw io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends at once
-	if err := root.ExecuteContext(ctx); err != nil {
+	if c, err := root.ExecuteContextC(ctx); err != nil {
+		if strings.Contains(err.Error(), "arg(s)") { // cobra's own
+			err = &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "usage: " + strings.TrimSuffix(c.UseLine(), " [flags]") + "; see: " + c.CommandPath() + " --help"}
+		}
 		return a.fail(err)
 	}
 	return a.exit
@@ -215,7 +218,7 @@ func problemOf(err error) *node.Problem {
 		return &node.Problem{Code: "interrupted", Message: "interrupted"}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &node.Problem{Code: node.CodeTimeout, Message: "timed out", Hint: "allow more with --timeout"}
-	case strings.HasPrefix(err.Error(), "unknown command"), strings.Contains(err.Error(), "arg(s)"):
+	case strings.HasPrefix(err.Error(), "unknown command"):
 		return &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "see: p3 --help"}
 	}
 	return &node.Problem{Code: node.CodeInternal, Message: err.Error()}

@@ -206,12 +206,16 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 	if err := r.env.Book.ReadOnly(); err != nil { // a job that cannot be paid would wait for ever
 		return node.Job{}, &node.Problem{Code: node.CodeInternal, Message: err.Error(), Hint: "`p3 status` tells about the ledger"}
 	}
+	more := "earn some with `p3 up --donate`"
+	if g := r.env.Book.Genesis(); !g.Mutual() {
+		more = fmt.Sprintf("ask who runs network %s for a grant, or %s", g.Name, more)
+	}
 	switch b := r.env.Book.Balance(); {
 	case m.Budget > b.Free+b.Locked: // what is locked may come back
 		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("not enough credit: the job may cost %s, %s can be spent", m.Budget, b.Free+b.Locked),
-			Hint: "lower --max-cost, or earn some with `p3 up --donate`"}
+			Hint: "lower --max-cost, or " + more}
 	case b.Free <= 0:
-		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("no credit is free: %s", b.Free), Hint: "earn some with `p3 up --donate`, or wait until running jobs settle"}
+		return node.Job{}, &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("no credit is free: %s", b.Free), Hint: more + ", or wait until running jobs settle"}
 	}
 	raw, id, err := m.Encode()
 	if err != nil {
