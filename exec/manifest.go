@@ -66,6 +66,7 @@ type Manifest struct {
 	Created int64          `cbor:"20,keyasint" json:"created"`                    // Unix ms
 	Signed  []byte         `cbor:"23,keyasint,omitempty" json:"signed,omitempty"` // the program's ledger.Publication, if it has a publisher
 	Jobs    int            `cbor:"21,keyasint,omitempty" json:"jobs,omitempty"`   // units at a time; 0 = as many as hosts take
+	Halt    string         `cbor:"25,keyasint,omitempty" json:"halt,omitempty"`   // an early end, as ParseHalt reads it
 }
 
 // Publisher is who published the program: the signer of its publication, which it checks, or, without one, who pays.

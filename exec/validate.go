@@ -62,6 +62,9 @@ func (m Manifest) Validate() error {
 	case len(m.Nonce) != 16:
 		return fmt.Errorf("nonce of %d bytes, want 16", len(m.Nonce))
 	}
+	if _, err := ParseHalt(m.Halt); err != nil {
+		return err
+	}
 	for _, kv := range m.Env {
 		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" || strings.ContainsRune(kv, 0) {
 			return fmt.Errorf("environment %q: write NAME=value", kv)

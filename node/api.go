@@ -87,6 +87,7 @@ type Job struct {
 	Name     string         `json:"name"`
 	State    JobState       `json:"state"`
 	Why      string         `json:"why,omitempty"`
+	Halted   string         `json:"halted,omitempty"` // why it ended, or ends, before all its units have: its manifest's Halt
 	Created  time.Time      `json:"created"`
 	Ended    time.Time      `json:"ended,omitzero"`
 	Units    uint64         `json:"units"`  // known so far
@@ -141,6 +142,15 @@ type UnitResult struct {
 	Tries  int            `json:"tries"`
 	Ended  time.Time      `json:"ended"` // when it was known here
 }
+
+// An Order says how the results of a job follow each other.
+type Order string
+
+// Orders of results.
+const (
+	InOrder Order = "units" // of the units
+	AsEnded Order = "ended" // as they are known
+)
 
 // A JobWhy says how the offers known now match a job, and what holds it up.
 type JobWhy struct {

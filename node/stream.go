@@ -81,11 +81,13 @@ func readEvents(r io.Reader, alive func(), yield func(data []byte) error) error 
 	return lines.Err()
 }
 
-// Results calls yield with every result from unit from on, in unit order, waiting for
-// those to come, until the job has ended or yield fails. Being called with unit n
-// acknowledges all units before n: the node may forget their bytes.
-func (c *Client) Results(ctx context.Context, id string, from uint64, yield func(UnitResult) error) error {
-	return readLines(c, ctx, CallResults, []string{id}, num("from", from), MaxResult, yield)
+// Results calls yield with every result from unit from on, waiting for those to come, until the job
+// has ended or yield fails. Being called with unit n acknowledges all units before n: the node may
+// forget their bytes. Called again with another order or from, it yields again what lies behind from.
+func (c *Client) Results(ctx context.Context, id string, from uint64, order Order, yield func(UnitResult) error) error {
+	q := num("from", from)
+	q.Set("order", string(order))
+	return readLines(c, ctx, CallResults, []string{id}, q, MaxResult, yield)
 }
 
 // Receipts calls yield with every receipt, newest first, until yield fails.

@@ -78,7 +78,7 @@ func feedNoop(b *testing.B, you *node.Client, id string, from, n uint64, next, d
 		sent <- err
 	}()
 	got := uint64(0)
-	err := you.Results(ctx, id, from, func(u node.UnitResult) error {
+	err := you.Results(ctx, id, from, node.InOrder, func(u node.UnitResult) error {
 		if !u.Result.OK() {
 			b.Fatalf("unit %d: %s", u.Unit, explainUnit(u))
 		}

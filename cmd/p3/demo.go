@@ -237,11 +237,11 @@ func (d *demo) run(ctx context.Context, name string, program []byte, inputs []ex
 	if _, err := d.you.CloseInputs(ctx, id, uint64(len(inputs))); err != nil {
 		return nil, err
 	}
-	bar := d.a.newProgress(d.you, id)
+	bar := d.a.newProgress(d.you, id, false)
 	watching, stop := context.WithCancel(ctx)
 	go bar.run(watching)
 	out := make([][]byte, 0, len(inputs))
-	err = d.you.Results(ctx, id, 0, func(u node.UnitResult) error {
+	err = d.you.Results(ctx, id, 0, node.InOrder, func(u node.UnitResult) error {
 		if u.Error != "" || !u.Result.OK() {
 			return fmt.Errorf("unit %d of %s: %s", u.Unit, name, explainUnit(u))
 		}

@@ -134,8 +134,8 @@ func (a *app) jobWatch(ctx context.Context, cl *node.Client, args []string) erro
 	if err != nil {
 		return err
 	}
-	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), src: &replay{}}
-	bar := a.newProgress(cl, f.id)
+	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), order: node.InOrder, src: &replay{}}
+	bar := a.newProgress(cl, f.id, false)
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	go bar.run(watching)
@@ -147,6 +147,9 @@ func (a *app) jobWatch(ctx context.Context, cl *node.Client, args []string) erro
 		return err
 	}
 	bar.done(j)
+	if j.Halted != "" {
+		a.say("%s ended early: %s", f.short, j.Halted)
+	}
 	if j.Failed > 0 {
 		a.exit = exitUnitsFailed
 	}
@@ -158,7 +161,7 @@ func (a *app) jobOutput(ctx context.Context, cl *node.Client, args []string) err
 	if err != nil {
 		return err
 	}
-	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), src: &replay{}}
+	f := &feed{a: a, cl: cl, id: j.ID.String(), short: j.ID.Short(), order: node.InOrder, src: &replay{}}
 	for u := uint64(0); u < j.Units; u++ {
 		r, err := cl.Unit(ctx, f.id, u)
 		if p := (*node.Problem)(nil); errors.As(err, &p) && p.Code == node.CodeNotFound {

@@ -12,37 +12,6 @@ import (
 	"github.com/personal-power-plant/p3/node"
 )
 
-func TestHalt(t *testing.T) {
-	tests := []struct {
-		halt         string
-		done, failed uint64
-		want         bool
-	}{
-		{"never", 100, 100, false},
-		{"now,fail=2", 5, 1, false},
-		{"now,fail=2", 5, 2, true},
-		{"now,success=3", 3, 1, false},
-		{"now,success=3", 4, 1, true},
-		{"now,done=4", 4, 4, true},
-		{"now,fail=30%", 2, 2, false}, // too few to say
-		{"now,fail=30%", 10, 3, true},
-		{"now,fail=30%", 11, 3, false},
-	}
-	for _, c := range tests {
-		h, err := parseHalt(c.halt)
-		if err != nil {
-			t.Errorf("%s: %v", c.halt, err)
-		} else if got := h.met(c.done, c.failed); got != c.want {
-			t.Errorf("%s with %d done, %d failed: %v, want %v", c.halt, c.done, c.failed, got, c.want)
-		}
-	}
-	for _, bad := range []string{"now", "now,fail", "now,fail=0", "now,fail=-1", "now,fail=101%", "now,fail=0%", "now,fail=NaN%", "soon,fail=1", "later,fail=1", "now,why=1"} {
-		if _, err := parseHalt(bad); !isUsage(err) {
-			t.Errorf("%s: %v, want a usage problem", bad, err)
-		}
-	}
-}
-
 // What an earlier run wrote decides which inputs are units of the next, also after a crash in the middle of a line.
 func TestJobLogResumes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
@@ -83,7 +52,7 @@ func TestJobLogResumes(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		s := &sieve{done: log.done}
+		s := &sieve{log: log}
 		var got []string
 		for unit, in := range drain(t, s.on(numbers(1, 1, 5))) {
 			got = append(got, in.Text)

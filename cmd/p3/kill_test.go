@@ -401,7 +401,7 @@ func submitJob(t *testing.T, ctx context.Context, net *localNet, name string, pr
 // collect reads all results, going on where it was when the node comes back.
 func (j *killJob) collect(ctx context.Context) error {
 	for {
-		err := j.you.Results(ctx, j.id, uint64(len(j.out)), func(u node.UnitResult) error {
+		err := j.you.Results(ctx, j.id, uint64(len(j.out)), node.InOrder, func(u node.UnitResult) error {
 			j.out = append(j.out, u)
 			if j.seen != nil {
 				j.seen(len(j.out))

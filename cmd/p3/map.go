@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,8 @@ type mapOptions struct {
 	resultsDir           string
 	logFile              string
 	resume, resumeFailed bool
-	haltText             string
+	unordered, keepOrder bool
+	eta                  bool
 }
 
 func (a *app) mapCmd() *cobra.Command {
@@ -99,7 +99,9 @@ func (o *mapOptions) flags(c *cobra.Command) {
 	f.StringVar(&o.logFile, "joblog", "", "write a line for each unit that has ended, in the columns of GNU parallel")
 	f.BoolVar(&o.resume, "resume", false, "leave out the inputs that the job log has")
 	f.BoolVar(&o.resumeFailed, "resume-failed", false, "the same, but do again what failed")
-	f.StringVar(&o.haltText, "halt", "never", "end early: now,fail=N, now,success=N or now,done=N of the results that were printed; N may be a percentage")
+	f.BoolVarP(&o.keepOrder, "keep-order", "k", false, "print results in the order of the inputs (the default)")
+	f.BoolVar(&o.unordered, "unordered", false, "print each result as soon as its unit has ended")
+	f.BoolVar(&o.eta, "eta", false, "say on stderr every second how far the job is and when it will have ended")
 	f.DurationVar(&o.wait, "wait", 30*time.Second, "give up when no provider can be had for so long (0 = never)")
 }
 
@@ -175,9 +177,9 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 			return usage("%v", err)
 		}
 		fmt.Fprintln(a.out, m.JSON())
-		return nil
+		return a.preview(ctx, &o.spec)
 	}
-	src, err := a.source(ctx, &o.spec, cl)
+	src, err := a.source(ctx, &o.spec, cl.PutBlob)
 	if err != nil {
 		return err
 	}
@@ -190,7 +192,7 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 	}
 	f.cl, f.id, f.short, f.src = cl, j.ID.String(), j.ID.Short(), &replay{next: f.sieve.on(src)}
 	if o.detach {
-		if err := f.send(ctx); err != nil {
+		if err := f.send(ctx); err != nil && !f.ended(ctx) {
 			return err
 		}
 		if a.json {
@@ -204,28 +206,56 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 
 // attach prepares what becomes of the results.
 func (o *mapOptions) attach(a *app) (*feed, error) {
-	f := &feed{a: a, outDir: o.outDir, resultsDir: o.resultsDir, wait: o.wait, sieve: &sieve{}}
-	var err error
-	if f.halt, err = parseHalt(o.haltText); err != nil {
-		return nil, err
+	f := &feed{a: a, outDir: o.outDir, resultsDir: o.resultsDir, wait: o.wait, eta: o.eta, order: node.InOrder, sieve: &sieve{}}
+	if o.unordered {
+		f.order = node.AsEnded
+	}
+	if h, err := exec.ParseHalt(o.spec.Halt); err == nil { // checked with the rest of the spec
+		f.success = h.Why == exec.HaltSuccess
 	}
 	switch {
-	case o.detach && (o.logFile != "" || o.resultsDir != "" || f.halt.why != ""):
-		return nil, usage("--joblog, --results and --halt need somebody who stays: leave out --detach")
+	case o.unordered && o.keepOrder:
+		return nil, usage("results come in the order of the inputs (-k) or as they end (--unordered), not both")
+	case o.detach && (o.logFile != "" || o.resultsDir != "" || o.outDir != "" || o.unordered || o.eta):
+		return nil, usage("--joblog, --results, --out, --unordered and --eta need somebody who stays: leave out --detach")
 	case o.logFile == "" && (o.resume || o.resumeFailed):
 		return nil, usage("--resume and --resume-failed read what is done from a job log: name it with --joblog FILE")
 	case o.logFile == "" || o.dryRun:
 		return f, nil
 	}
-	f.log, err = openJobLog(o.logFile, o.spec.App, o.spec.Args, o.resume, o.resumeFailed)
-	if err == nil {
-		f.sieve.done = f.log.done
+	var err error
+	if f.log, err = openJobLog(o.logFile, o.spec.App, o.spec.Args, o.resume, o.resumeFailed); err == nil {
+		f.sieve.log = f.log
 	}
 	return f, err
 }
 
+// previewed is how many units a dry run shows.
+const previewed = 5
+
+// preview shows on stderr what the first units would run.
+func (a *app) preview(ctx context.Context, s *spec) error {
+	if isTerminal(a.in) && len(s.Each.Params)+len(s.Each.Files)+len(s.Each.Range) == 0 && (s.Each.Lines == "" || s.Each.Lines == "-") {
+		return nil // nobody has typed anything
+	}
+	src, err := a.source(ctx, s, func(_ context.Context, r io.Reader) (exec.File, error) { return hashFile(r) })
+	for n := 0; err == nil; n++ {
+		var in exec.Input
+		if in, err = src(); err == nil && n == previewed {
+			a.say("…")
+			return nil
+		} else if err == nil {
+			a.say("unit %d: %s", n, command(s.App, s.Args, in))
+		}
+	}
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
 // source yields the job's units, with arguments of their own where providers cannot make them.
-func (a *app) source(ctx context.Context, s *spec, cl *node.Client) (source, error) {
+func (a *app) source(ctx context.Context, s *spec, put putBlob) (source, error) {
 	if len(s.Each.Params) > 0 {
 		params, err := parseParams(s.Each.Params)
 		return grid(params, s.Args), err
@@ -234,34 +264,34 @@ func (a *app) source(ctx context.Context, s *spec, cl *node.Client) (source, err
 	if err != nil {
 		return nil, err
 	}
-	src, err := a.inputs(ctx, s, cl)
+	src, err := a.inputs(ctx, s, put)
 	return t.on(src), err
 }
 
-func (a *app) inputs(ctx context.Context, s *spec, cl *node.Client) (source, error) {
+func (a *app) inputs(ctx context.Context, s *spec, put putBlob) (source, error) {
 	switch {
 	case s.Each.Range != "":
 		from, step, n, err := parseRange(s.Each.Range)
 		return numbers(from, step, n), err
 	case len(s.Each.Files) > 0:
 		paths, err := expandFiles(s.Each.Files)
-		return files(ctx, paths, cl.PutBlob), err
+		return files(ctx, paths, put), err
 	case s.Each.Lines == "" || s.Each.Lines == "-":
 		if isTerminal(a.in) && !a.quiet {
 			a.say("reading inputs from the terminal, one unit a line; end with Ctrl-D")
 		}
-		return lines(ctx, a.in, cl.PutBlob), nil
+		return lines(ctx, a.in, put), nil
 	}
 	r, err := os.Open(s.Each.Lines)
 	if err != nil {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "name a file of inputs, one unit a line, or - for stdin"}
 	}
 	context.AfterFunc(ctx, func() { r.Close() })
-	return lines(ctx, r, cl.PutBlob), nil
+	return lines(ctx, r, put), nil
 }
 
-// A feed is one attached job: inputs go in, results come out in order, and a node that is
-// restarted meanwhile is met again.
+// A feed is one attached job: inputs go in, results come out, and a node that is restarted
+// meanwhile is met again.
 type feed struct {
 	a         *app
 	cl        *node.Client
@@ -269,14 +299,15 @@ type feed struct {
 	src       *replay
 	outDir    string
 	wait      time.Duration
+	eta       bool
+	success   bool // an early end for units that went well is a success
 	failed    uint64
-	next      uint64 // the first result not printed
+	order     node.Order
+	printed   numberSet // units
 
 	resultsDir string
 	log        *jobLog // nil = none
 	sieve      *sieve  // nil = all inputs are units
-	halt       halt
-	halted     atomic.Bool
 }
 
 func (f *feed) close() {
@@ -289,12 +320,12 @@ func (f *feed) run(ctx context.Context) error {
 	// The first Ctrl-C stops feeding and says how to go on; the node keeps running the job.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	bar := f.a.newProgress(f.cl, f.id)
+	bar := f.a.newProgress(f.cl, f.id, f.eta)
 	g, gctx := errgroup.WithContext(ctx)
 	sending, stopSending := context.WithCancel(gctx)
 	g.Go(func() error {
 		err := f.send(sending)
-		if sending.Err() != nil && gctx.Err() == nil || f.halted.Load() {
+		if sending.Err() != nil && gctx.Err() == nil || err != nil && f.ended(gctx) {
 			return nil // the job ended before its input did
 		}
 		return err
@@ -327,13 +358,16 @@ func (f *feed) run(ctx context.Context) error {
 		return err
 	}
 	bar.done(j)
-	if j.State == node.JobCancelled && !f.halted.Load() {
+	if j.State == node.JobCancelled {
 		return &node.Problem{Code: node.CodeInternal, Message: f.short + " was cancelled", Hint: "its results so far: p3 job output " + f.short}
 	}
 	if j.Doubtful > 0 {
 		f.a.say("%d results were accepted unchecked from hosts that gave a wrong one later: run it again with --verify 2 if that matters", j.Doubtful)
 	}
-	if f.failed > 0 {
+	if j.Halted != "" {
+		f.a.say("%s ended early: %s", f.short, j.Halted)
+	}
+	if f.failed > 0 && !(f.success && j.Halted != "") {
 		f.a.exit = exitUnitsFailed
 		f.a.say("%d of %d units failed: `p3 job logs %s` shows why", f.failed, j.Units, f.short)
 	}
@@ -390,37 +424,29 @@ func (f *feed) send(ctx context.Context) error {
 	})
 }
 
+// ended reports whether the job takes no more input because it is over.
+func (f *feed) ended(ctx context.Context) bool {
+	j, err := f.cl.Job(ctx, f.id)
+	return err == nil && !j.Ended.IsZero()
+}
+
 func (f *feed) receive(ctx context.Context) error {
 	return f.again(ctx, func() error {
-		err := f.cl.Results(ctx, f.id, f.next, func(u node.UnitResult) error {
+		return f.cl.Results(ctx, f.id, f.printed.below, f.order, func(u node.UnitResult) error {
+			if f.printed.has(u.Unit) { // before the node was restarted
+				return nil
+			}
 			if err := f.print(ctx, u); err != nil {
 				return err
 			}
-			f.next = u.Unit + 1
-			if f.next%releaseEvery == 0 {
-				f.src.release(f.next)
-			}
-			if f.halt.met(f.next, f.failed) && !f.halted.Swap(true) {
-				f.a.say("ending %s: %d units have ended, %d of them failed", f.short, f.next, f.failed)
-				if err := f.again(ctx, func() error { _, err := f.cl.CancelJob(ctx, f.id); return err }); err != nil {
-					return err
-				}
-				return errHalted
+			if f.printed.add(u.Unit); f.printed.len()%releaseEvery == 0 {
+				f.src.release(f.printed.below)
+				f.sieve.release(f.printed.below)
 			}
 			return nil
 		})
-		if errors.Is(err, errHalted) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return nil
 	})
 }
-
-// errHalted ends the reading of results.
-var errHalted = errors.New("halted")
 
 func (f *feed) print(ctx context.Context, u node.UnitResult) error {
 	if u.Error != "" || !u.Result.OK() {

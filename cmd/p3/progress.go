@@ -25,12 +25,18 @@ type progress struct {
 	bars  *mpb.Progress
 	note  string
 	start time.Time
+	every time.Duration // between two lines
+	pace  pace
 }
 
-func (a *app) newProgress(cl *node.Client, id string) *progress {
-	p := &progress{a: a, cl: cl, id: id, start: time.Now()}
+// newProgress begins to watch a job; eta asks for lines each second.
+func (a *app) newProgress(cl *node.Client, id string, eta bool) *progress {
+	p := &progress{a: a, cl: cl, id: id, start: time.Now(), every: progressEvery}
+	if eta {
+		p.every = time.Second
+	}
 	// A bar and results on one terminal would write over each other.
-	if a.quiet || a.json || !isTerminal(a.err) || isTerminal(a.out) {
+	if a.quiet || a.json || eta || !isTerminal(a.err) || isTerminal(a.out) {
 		return p
 	}
 	p.bars = mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(48), mpb.WithRefreshRate(250*time.Millisecond))
@@ -43,27 +49,32 @@ func (a *app) newProgress(cl *node.Client, id string) *progress {
 
 // run shows progress until ctx ends.
 func (p *progress) run(ctx context.Context) {
-	every := progressEvery
+	every := min(p.every, time.Second) // the pace is that of each
 	if p.bar != nil {
 		every = 250 * time.Millisecond
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for {
+	for told := p.start; ; {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case now = <-tick.C:
 		}
 		j, err := p.cl.Job(ctx, p.id)
 		if err != nil {
 			continue
 		}
+		p.pace.look(j.Done, now)
 		if p.bar == nil {
-			p.a.say("%s", progressLine(j, time.Since(p.start)))
+			if now.Sub(told) >= p.every-every/2 {
+				p.a.say("%s", p.line(j))
+				told = now
+			}
 			continue
 		}
-		p.note = " " + rest(j, time.Since(p.start))
+		p.note = " " + p.rest(j)
 		p.bar.SetTotal(int64(max(j.Units, 1)), false)
 		p.bar.SetCurrent(int64(j.Done))
 	}
@@ -84,16 +95,16 @@ func (p *progress) done(j node.Job) {
 	}
 }
 
-func progressLine(j node.Job, d time.Duration) string {
+func (p *progress) line(j node.Job) string {
 	total := "?"
 	if j.Closed {
 		total = fmt.Sprint(j.Units)
 	}
-	return fmt.Sprintf("%s  %d of %s done  %s", j.ID.Short(), j.Done, total, rest(j, d))
+	return fmt.Sprintf("%s  %d of %s done  %s", j.ID.Short(), j.Done, total, p.rest(j))
 }
 
 // rest is what is worth knowing besides the count.
-func rest(j node.Job, d time.Duration) string {
+func (p *progress) rest(j node.Job) string {
 	var s []string
 	if j.State == node.JobWaiting {
 		s = append(s, "waiting: "+j.Why)
@@ -110,8 +121,8 @@ func rest(j node.Job, d time.Duration) string {
 		s = append(s, fmt.Sprintf("%d failed", j.Failed))
 	}
 	s = append(s, j.Spent.String())
-	if j.Closed && j.Done > 0 && j.Done < j.Units {
-		s = append(s, "ETA "+showAge(time.Duration(float64(d)*float64(j.Units-j.Done)/float64(j.Done))))
+	if left, ok := p.pace.left(j.Units - min(j.Done, j.Units)); ok && j.Closed && j.Done < j.Units {
+		s = append(s, "ETA "+showAge(left))
 	}
 	return strings.Join(s, ", ")
 }

@@ -39,6 +39,7 @@ type spec struct {
 	MaxPrice string            `yaml:"max_price"` // cr per Tfuel
 	Retries  int               `yaml:"retries"`
 	Jobs     int               `yaml:"jobs"`
+	Halt     string            `yaml:"halt"`
 	Seed     uint64            `yaml:"seed"`
 }
 
@@ -89,6 +90,7 @@ func (s *spec) flags(c *cobra.Command) {
 	f.StringVar(&s.MaxCost, "max-cost", s.MaxCost, "most credit for the whole job")
 	f.StringVar(&s.MaxPrice, "max-price", "", "most credit per Tfuel (default: any)")
 	f.IntVarP(&s.Jobs, "jobs", "j", 0, "most units at a time (0 = as many as providers take)")
+	f.StringVar(&s.Halt, "halt", "", "end early: now,fail=N, soon,success=N or now,done=N of the units that have ended; N may be a\npercentage; soon awaits what runs (default never)")
 	f.IntVar(&s.Retries, "retries", s.Retries, "further tries of a unit after a host failed")
 	f.Uint64Var(&s.Seed, "seed", 0, "of the programs' random numbers")
 }
@@ -125,7 +127,7 @@ func (s *spec) load(path string) error {
 }
 
 var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price",
-	"retries", "jobs", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
+	"retries", "jobs", "halt", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
 
 // didYouMean finds the word that an unknown field was meant to be.
 func didYouMean(msg string) string {
@@ -145,7 +147,7 @@ func didYouMean(msg string) string {
 func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path string) (exec.File, error)) (exec.Manifest, error) {
 	m := exec.Manifest{
 		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify.Verify,
-		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
+		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Halt: s.Halt, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
 	}
 	if m.Name == "" {
 		m.Name = strings.TrimSuffix(filepath.Base(s.App), ".wasm")
@@ -156,6 +158,9 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 	}
 	if err := s.limits(&m.Limits); err != nil {
 		return m, err
+	}
+	if _, err := exec.ParseHalt(s.Halt); err != nil {
+		return m, usage("--%v", err)
 	}
 	if _, err := newTemplate(s.Args, s.Each.Colsep); err != nil {
 		return m, err

@@ -50,7 +50,7 @@ func (f *Farm) pick(h *host) *unit {
 	for _, again := f.ended[f.next]; again; _, again = f.ended[f.next] {
 		f.next++ // restored
 	}
-	if f.next >= f.known || f.next-f.done >= uint64(f.cfg.MaxAhead) || f.full() || len(f.accounts) < f.cfg.Verify {
+	if f.halted != "" || f.next >= f.known || f.next-f.done >= uint64(f.cfg.MaxAhead) || f.full() || len(f.accounts) < f.cfg.Verify {
 		return nil
 	}
 	u := f.newUnit(f.next)

@@ -1,6 +1,10 @@
 package farm
 
-import "time"
+import (
+	"time"
+
+	"github.com/personal-power-plant/p3/exec"
+)
 
 // Config is the policy of one job. The zero value of a field means its default.
 type Config struct {
@@ -16,6 +20,8 @@ type Config struct {
 	MaxAhead int
 	// MaxOpen bounds how many units are on their way at a time. 0 means as many as hosts take.
 	MaxOpen int
+	// Halt ends the job early, by the units that have ended.
+	Halt exec.Halt
 	// Straggler is the policy for slow replicas.
 	Straggler Straggler
 	// BadAfter is how many times a host may be outvoted before it is used no more. Default 2:

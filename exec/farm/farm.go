@@ -22,6 +22,8 @@ type Farm struct {
 	known, next, done uint64 // units known; first never assigned; all below done have ended
 	closed, over      bool
 	cancelled         string
+	unwell            uint64 // units that ended without a result, or whose program failed
+	halted            string // why Config.Halt ends the job
 
 	units map[uint64]*unit    // assigned at some time, not ended
 	ended map[uint64]struct{} // ended, but not below done
@@ -83,13 +85,16 @@ func (f *Farm) Close(now time.Time) []Action {
 	return f.end(nil)
 }
 
-// Restore says that a known unit ended in an earlier life of the job. Call it after AddUnits
-// and before hosts join; it reports false for a unit that is unknown or assigned already.
-func (f *Farm) Restore(unit uint64) bool {
+// Restore says that a known unit ended in an earlier life of the job, and whether well. Call it after
+// AddUnits and before hosts join; it reports false for a unit that is unknown or assigned already.
+func (f *Farm) Restore(unit uint64, well bool) bool {
 	if unit >= f.known || f.units[unit] != nil {
 		return false
 	}
 	if _, again := f.ended[unit]; !again && unit >= f.done {
+		if !well {
+			f.unwell++
+		}
 		f.markDone(unit)
 	}
 	return true
@@ -234,19 +239,14 @@ func (f *Farm) Cancel(reason string, now time.Time) []Action {
 	if !f.begin(now) {
 		return nil
 	}
-	for id := f.done; id < f.next; id++ {
-		if u := f.units[id]; u != nil {
-			for _, r := range u.reps {
-				if r.state != voted {
-					f.emit(CancelUnit{r.host.id, id})
-				}
-			}
-		}
-	}
-	f.cancelled, f.over = cut(reason), true
-	f.emit(Finished{})
+	f.drop(func(*unit) bool { return true })
+	f.cancelled = cut(reason)
+	f.finished()
 	return f.out
 }
+
+// Halted says why Config.Halt ends the job, or ended it; "" if it does not.
+func (f *Farm) Halted() string { return f.halted }
 
 // Done returns the first unit that has not ended: all below have.
 func (f *Farm) Done() uint64 { return f.done }
@@ -279,6 +279,11 @@ func (f *Farm) end(h *host) []Action {
 	if f.over {
 		return nil
 	}
+	f.halt()
+	if f.closed && f.done == f.known || f.halted != "" && len(f.units) == 0 {
+		f.finished()
+		return f.out
+	}
 	if !f.open && h != nil && f.hosts[h.id] == h {
 		f.fill(h, h.queue)
 	}
@@ -286,11 +291,40 @@ func (f *Farm) end(h *host) []Action {
 		f.open = false
 		f.fillAll()
 	}
-	if f.closed && f.done == f.known {
-		f.over = true
-		f.emit(Finished{})
-	}
 	return f.out
+}
+
+// halt looks whether the job is to end early, now or when what runs has ended.
+func (f *Farm) halt() {
+	h, ended := f.cfg.Halt, f.done+uint64(len(f.ended))
+	if f.halted != "" || !h.Met(ended, f.unwell) {
+		return
+	}
+	f.halted = fmt.Sprintf("%d units have ended, %d of them failed", ended, f.unwell)
+	f.drop(func(u *unit) bool { return !h.Soon || u.queued() })
+}
+
+// drop forgets units that have not ended, and has their replicas cancelled.
+func (f *Farm) drop(those func(*unit) bool) {
+	for id := f.done; id < f.next; id++ {
+		u := f.units[id]
+		if u == nil || !those(u) {
+			continue
+		}
+		for _, r := range u.reps {
+			if r.state != voted {
+				f.emit(CancelUnit{r.host.id, id})
+				r.host.drop(u, f.now)
+			}
+		}
+		f.setWants(u, false)
+		delete(f.units, id)
+	}
+}
+
+func (f *Farm) finished() {
+	f.over = true
+	f.emit(Finished{})
 }
 
 func (f *Farm) emit(a Action) { f.out = append(f.out, a) }

@@ -101,14 +101,18 @@ func (s *stage) do(w []string) []string {
 	}
 	switch w[0] {
 	case "config":
-		s.farm = New(Config{Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
+		halt, err := exec.ParseHalt(opt("halt", ""))
+		if err != nil {
+			s.t.Fatal(w, err)
+		}
+		s.farm = New(Config{Halt: halt, Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
 		return nil
 	case "add":
 		return show(f.AddUnits(num(1), now))
 	case "close":
 		return show(f.Close(now))
 	case "restore":
-		return []string{fmt.Sprint(f.Restore(num(1)))}
+		return []string{fmt.Sprint(f.Restore(num(1), opt("well", "true") == "true"))}
 	case "join":
 		var a ledger.Account
 		copy(a[:], opt("account", w[1]))

@@ -49,6 +49,11 @@ func (u *unit) replica(id HostID) *replica {
 	return nil
 }
 
+// queued reports that no host has come to the unit yet, by our reckoning.
+func (u *unit) queued() bool {
+	return len(u.reps) > 0 && !slices.ContainsFunc(u.reps, func(r replica) bool { return r.state != running || !r.started.IsZero() })
+}
+
 func (u *unit) remove(id HostID) {
 	u.reps = slices.DeleteFunc(u.reps, func(r replica) bool { return r.host.id == id })
 }

@@ -58,6 +58,9 @@ func (f *Farm) accept(u *unit, v Vote) {
 		}
 	}
 	f.emit(a)
+	if !v.OK {
+		f.unwell++
+	}
 	for _, id := range a.Losers {
 		f.emit(Refuse{id, u.id, "outvoted"})
 	}
@@ -72,6 +75,7 @@ func (f *Farm) accept(u *unit, v Vote) {
 // fail ends a unit without a result.
 func (f *Farm) fail(u *unit, t tally) {
 	f.stats.Failed++
+	f.unwell++
 	reason := fmt.Sprintf("%d tries failed, the last one: %s", u.faults, u.reason)
 	if t.voted > t.agree {
 		reason = fmt.Sprintf("%d hosts gave no %d equal results: is the program deterministic?", t.voted, u.quorum)

@@ -23,6 +23,8 @@ func (f *Farm) Why() string {
 		}
 	}
 	switch {
+	case f.halted != "":
+		return "ending: " + f.halted
 	case f.done == f.known:
 		return "waiting for input"
 	case len(f.order) == 0:

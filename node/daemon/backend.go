@@ -186,12 +186,12 @@ func (d *Daemon) CloseInputs(ctx context.Context, id string, units uint64) (node
 }
 
 // Results implements localapi.Backend.
-func (d *Daemon) Results(ctx context.Context, id string, from uint64, yield func(node.UnitResult) error) error {
+func (d *Daemon) Results(ctx context.Context, id string, from uint64, order node.Order, yield func(node.UnitResult) error) error {
 	j, err := d.find(id)
 	if err != nil {
 		return err
 	}
-	return d.requester.Results(ctx, j, from, yield)
+	return d.requester.Results(ctx, j, from, order, yield)
 }
 
 // UnitStates implements localapi.Backend.

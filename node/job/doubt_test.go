@@ -52,7 +52,7 @@ func TestUncheckedResultsOfALiarAreCounted(t *testing.T) {
 		}
 		j := d.submit(true, inputs...)
 		wrong, got := uint64(0), 0
-		err := d.Results(t.Context(), j.ID, 0, func(u node.UnitResult) error {
+		err := d.Results(t.Context(), j.ID, 0, node.InOrder, func(u node.UnitResult) error {
 			if string(u.Result.Stdout) == "wrong" {
 				wrong++
 			}

@@ -166,7 +166,7 @@ func runOverheard(t *testing.T, verify exec.Verify, honest int, hear func(from *
 		defer stop()
 		var cost ledger.Credits
 		units := byte(0)
-		err = r.Results(waits, j.ID, 0, func(u node.UnitResult) error {
+		err = r.Results(waits, j.ID, 0, node.InOrder, func(u node.UnitResult) error {
 			units++
 			cost += u.Cost
 			if !u.Result.OK() || string(u.Result.Stdout) != string([]byte{units}) {

@@ -106,7 +106,7 @@ func TestInputThatCouldNotBeSavedIsSavedBeforeItsResult(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out []string
-		if err := d.Results(t.Context(), j.ID, 0, func(u node.UnitResult) error {
+		if err := d.Results(t.Context(), j.ID, 0, node.InOrder, func(u node.UnitResult) error {
 			out = append(out, string(u.Result.Stdout))
 			return nil
 		}); err != nil || len(out) != 2 || out[0] != "first" || out[1] != "second" {

@@ -44,7 +44,7 @@ func (d *desk) results(id exec.JobID) (n int) {
 	d.me.t.Helper()
 	ctx, cancel := context.WithTimeout(d.me.t.Context(), time.Hour)
 	defer cancel()
-	err := d.Results(ctx, id, 0, func(u node.UnitResult) error {
+	err := d.Results(ctx, id, 0, node.InOrder, func(u node.UnitResult) error {
 		n++
 		if u.Error != "" || !u.Result.OK() {
 			d.me.t.Errorf("unit %d: %s %s", u.Unit, u.Result.Status, u.Error)

@@ -38,6 +38,8 @@ type jobState struct {
 	Disputes uint64         `cbor:"9,keyasint,omitempty"`
 	Blobs    bool           `cbor:"10,keyasint,omitempty"` // some result has bytes outside the journal
 	Doubtful uint64         `cbor:"11,keyasint,omitempty"`
+
+	Halted string `cbor:"12,keyasint,omitempty"` // why it ended early
 }
 
 // outcome is one finished unit.

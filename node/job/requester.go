@@ -110,7 +110,7 @@ func (r *Requester) Resume() error {
 				n.unchecked[*o.Alone]++
 			}
 			n.pinOutcome(o)
-			n.farm.Restore(unit)
+			n.farm.Restore(unit, !o.failed())
 		}); err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (r *Requester) Resume() error {
 				return err
 			}
 		} else {
-			n.job.State, n.job.Ended = s.State, time.UnixMilli(s.Ended)
+			n.job.State, n.job.Ended, n.job.Halted = s.State, time.UnixMilli(s.Ended), s.Halted
 			n.stop()
 			close(n.done)
 		}
@@ -157,6 +157,10 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	if err != nil {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: "need: " + err.Error(), Hint: "see `p3 offer ls --json` for what offers have"}
 	}
+	halt, err := exec.ParseHalt(m.Halt)
+	if err != nil {
+		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+	}
 	var check farm.Checker
 	if m.Verify == exec.VerifyAuto {
 		check = r.conduct
@@ -164,7 +168,7 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	n := &run{
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
 		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4), saving: make(chan struct{}, 1),
-		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs}),
+		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt}),
 		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
 		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
 		job: node.Job{ID: id, Name: m.Name, State: node.JobRunning, Created: time.UnixMilli(m.Created), Units: s.Units,
@@ -181,8 +185,8 @@ func (r *Requester) start(n *run, running bool) {
 	r.runs[n.id] = n
 	r.mu.Unlock()
 	if running {
-		if n.state.Closed {
-			n.perform(n.farm.Close(time.Now())) // a job whose last unit had ended finishes here
+		if n.perform(n.farm.Tick(time.Now())); n.state.Closed { // one that was to end early ends here,
+			n.perform(n.farm.Close(time.Now())) // and one whose last unit had ended
 		}
 		r.wg.Go(n.loop)
 	}
@@ -567,59 +571,6 @@ func (r *Requester) Cancel(ctx context.Context, id exec.JobID) (node.Job, error)
 		case <-changed:
 		case <-ctx.Done():
 			return n.view(), ctx.Err()
-		}
-	}
-}
-
-// Results yields results in unit order from unit from on, waiting for those to come, until
-// the job has ended.
-func (r *Requester) Results(ctx context.Context, id exec.JobID, from uint64, yield func(node.UnitResult) error) error {
-	n, err := r.run(id)
-	if err != nil {
-		return err
-	}
-	n.mu.Lock()
-	n.readers++
-	n.mu.Unlock()
-	defer func() {
-		n.mu.Lock()
-		n.readers--
-		n.announce()
-		n.mu.Unlock()
-	}()
-	for unit := from; ; unit++ {
-		for {
-			n.mu.Lock()
-			if n.fetched < unit {
-				n.fetched = unit
-				if unit%64 == 0 {
-					n.announce()
-				}
-			}
-			have := unit < n.prefix || n.ahead[unit]
-			over := n.state.State != node.JobRunning // not only out of units: who asks next sees the job's end
-			changed := n.changed
-			n.mu.Unlock()
-			if have {
-				break
-			}
-			if over {
-				return nil // what a cancelled job has beyond a gap is shown by Unit
-			}
-			select {
-			case <-changed:
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-r.ctx.Done():
-				return &node.Problem{Code: node.CodeNoNode, Message: "the node is stopping; the job goes on when it is started again", Hint: "start it with `p3 up`, then `p3 job watch " + id.Short() + "`"}
-			}
-		}
-		u, err := r.unitResult(n, unit)
-		if err != nil {
-			return err
-		}
-		if err := yield(u); err != nil {
-			return err
 		}
 	}
 }

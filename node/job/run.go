@@ -883,7 +883,7 @@ func (r *run) finish() {
 		default:
 			s.State = node.JobDone
 		}
-		s.Ended = time.Now().UnixMilli()
+		s.Ended, s.Halted = time.Now().UnixMilli(), r.farm.Halted()
 		s.Done, s.Failed, s.Spent, s.Disputes, s.Blobs, s.Doubtful = r.job.Done, r.job.Failed, r.job.Spent, r.job.Disputes, r.hasBlobs.Load(), r.job.Doubtful
 		return nil
 	}
@@ -907,7 +907,7 @@ func (r *run) publish(now time.Time) {
 	r.shownAt = now
 	s := r.farm.Stats()
 	r.mu.Lock()
-	r.job.Running = s.Open
+	r.job.Running, r.job.Halted = s.Open, r.farm.Halted()
 	r.job.Peers = r.peers()
 	r.mu.Unlock()
 	if r.group != nil && now.Sub(r.lastTold) >= progressGap {

@@ -39,9 +39,9 @@ type Backend interface {
 	// ends it and is returned; the units before it stay.
 	AddInputs(ctx context.Context, id string, at uint64, next func() (exec.Input, error)) (uint64, error)
 	CloseInputs(ctx context.Context, id string, units uint64) (node.Job, error)
-	// Results yields results in unit order from unit from on, waiting for those to come,
+	// Results yields the results of units from unit from on, waiting for those to come,
 	// until the job has ended or yield fails. It acknowledges every unit before from.
-	Results(ctx context.Context, id string, from uint64, yield func(node.UnitResult) error) error
+	Results(ctx context.Context, id string, from uint64, order node.Order, yield func(node.UnitResult) error) error
 	// UnitStates returns one node.UnitState letter a unit, at most n (≤ node.MaxStates).
 	UnitStates(ctx context.Context, id string, from uint64, n int) (string, error)
 	Unit(ctx context.Context, id string, n uint64) (node.UnitResult, error)

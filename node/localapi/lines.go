@@ -88,8 +88,15 @@ func (h handler) results(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	order := node.InOrder
+	if q := r.URL.Query(); q.Has("order") {
+		order = node.Order(q.Get("order"))
+	}
+	if order != node.InOrder && order != node.AsEnded {
+		return usage("order=%.40q: give %s or %s", order, node.InOrder, node.AsEnded)
+	}
 	return writeLines(w, r.Context(), func(ctx context.Context, yield func(node.UnitResult) error) error {
-		return h.b.Results(ctx, r.PathValue("id"), from, yield)
+		return h.b.Results(ctx, r.PathValue("id"), from, order, yield)
 	})
 }
 

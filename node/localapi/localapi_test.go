@@ -152,7 +152,7 @@ func TestConformance(t *testing.T) {
 			code(t, err, node.CodeNotFound)
 			_, err = b.SubmitJob(ctx, exec.Manifest{})
 			code(t, err, node.CodeUsage)
-			err = b.Results(ctx, "ffffff", 0, func(node.UnitResult) error { return nil })
+			err = b.Results(ctx, "ffffff", 0, node.InOrder, func(node.UnitResult) error { return nil })
 			code(t, err, node.CodeNotFound)
 
 			if err := b.Shutdown(ctx); err != nil {
@@ -215,7 +215,7 @@ func TestInputsWaitForResults(t *testing.T) {
 	// One call acknowledges nothing more than its start, so fetch a few at a time.
 	stop := errors.New("enough")
 	for at := uint64(0); at < units; {
-		err := c.Results(ctx, job.ID.String(), at, func(r node.UnitResult) error {
+		err := c.Results(ctx, job.ID.String(), at, node.InOrder, func(r node.UnitResult) error {
 			if r.Unit != at || !bytes.HasPrefix(r.Result.Stdout, fmt.Appendf(nil, "line %d ", at)) {
 				t.Fatalf("unit %d with %.20q at %d", r.Unit, r.Result.Stdout, at)
 			}
@@ -235,7 +235,7 @@ func TestInputsWaitForResults(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Results(ctx, job.ID.String(), units, func(node.UnitResult) error { return nil }); err != nil {
+	if err := c.Results(ctx, job.ID.String(), units, node.InOrder, func(node.UnitResult) error { return nil }); err != nil {
 		t.Errorf("results after the end: %v", err)
 	}
 }

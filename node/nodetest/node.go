@@ -290,8 +290,8 @@ func (n *Node) CloseInputs(_ context.Context, id string, units uint64) (node.Job
 	})
 }
 
-// Results yields the echoes in order until the job is closed and all are out.
-func (n *Node) Results(ctx context.Context, id string, from uint64, yield func(node.UnitResult) error) error {
+// Results yields the echoes in order, as they also end, until the job is closed and all are out.
+func (n *Node) Results(ctx context.Context, id string, from uint64, _ node.Order, yield func(node.UnitResult) error) error {
 	for ; ; from++ {
 		r, more, err := n.result(ctx, id, from)
 		if err != nil || !more {

@@ -232,7 +232,7 @@ func (s *scenario) accepted() (cost ledger.Credits, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	next := uint64(0)
-	err = s.owner.Daemon.Results(ctx, s.job.String(), 0, func(r node.UnitResult) error {
+	err = s.owner.Daemon.Results(ctx, s.job.String(), 0, node.InOrder, func(r node.UnitResult) error {
 		switch {
 		case r.Unit != next:
 			return fmt.Errorf("result of unit %d where that of %d belongs", r.Unit, next)
