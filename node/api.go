@@ -171,8 +171,48 @@ type WhyStep struct {
 	Count  int    `json:"count"`
 	Why    string `json:"why"`
 	Detail string `json:"detail,omitempty"`
-	Such   string `json:"such"`          // name of one of them
+	Such   string `json:"such"`          // name of one of them; in a PeerWhy, of a job
 	Fix    string `json:"fix,omitempty"` // what the user can do about that one
+}
+
+// A PeerWhy says how the offers of one account match each of our jobs that runs, and so why it works for us or does not.
+type PeerWhy struct {
+	Schema  string         `json:"schema"` // "p3.peer-why/v1"
+	Account ledger.Account `json:"account"`
+	Name    string         `json:"name"`          // what its node calls itself, unverified; "" = nobody said
+	Why     string         `json:"why"`           // in a line
+	Fix     string         `json:"fix,omitempty"` // what to do about it
+	Nodes   int            `json:"nodes"`         // of its that we are connected to
+	Offers  int            `json:"offers"`        // of its that are known here
+	Jobs    int            `json:"jobs"`          // of ours that run; 0 = a plain one was matched
+	Hired   int            `json:"hired"`         // offers, counted for each job: those that work for it,
+	Asking  int            `json:"asking"`        // that are being asked,
+	Fit     int            `json:"fit"`           // that would do, and are not needed or not affordable now,
+	Refused []WhyStep      `json:"refused"`       // that do not match, grouped, most frequent first
+}
+
+// Conclude says in a line what the counts come to; own and frozen are what is known of the account besides.
+func (w *PeerWhy) Conclude(own, frozen bool) {
+	switch {
+	case own:
+		w.Why, w.Fix = "this is your own account, and a node never hires its own", ""
+	case frozen:
+		w.Why, w.Fix = "it was caught cheating, and the proof is kept: nobody works with it", "hire others: p3 offer ls"
+	case w.Offers == 0 && w.Nodes == 0:
+		w.Why, w.Fix = "it is not connected, and no offer of its is known here", "have its owner start it with `p3 up --donate`, or join by an invite of its"
+	case w.Offers == 0:
+		w.Why, w.Fix = "it is connected and offers nothing", "its owner lends it with `p3 up --donate`; `p3 host why` there says what holds it back"
+	case w.Hired > 0:
+		w.Why = fmt.Sprintf("it works for %d of %d jobs", w.Hired, w.Jobs)
+	case w.Asking > 0:
+		w.Why = "it is being asked"
+	case w.Fit > 0 && w.Jobs > 0:
+		w.Why = "it fits, and is not needed now"
+	case w.Fit > 0:
+		w.Why = "it would do"
+	case len(w.Refused) > 0:
+		w.Why, w.Fix = w.Refused[0].Why, w.Refused[0].Fix
+	}
 }
 
 // An Offer as browsers see it.

@@ -17,6 +17,7 @@ const (
 	CallOffers      Call = "GET /v1/offers"
 	CallPeers       Call = "GET /v1/peers"
 	CallPeer        Call = "GET /v1/peers/{id}"
+	CallPeerWhy     Call = "GET /v1/peers/{id}/why"
 	CallPutBlob     Call = "PUT /v1/blobs"
 	CallGetBlob     Call = "GET /v1/blobs/{hash}"
 	CallSubmit      Call = "POST /v1/jobs"

@@ -65,6 +65,11 @@ func (c *Client) Peer(ctx context.Context, id string) (PeerView, error) {
 	return fetch[PeerView](c, ctx, CallPeer, []string{id}, nil)
 }
 
+// PeerWhy says how an account's offers match our jobs, and so why it works for us or does not; id is as for Peer.
+func (c *Client) PeerWhy(ctx context.Context, id string) (PeerWhy, error) {
+	return fetch[PeerWhy](c, ctx, CallPeerWhy, []string{id}, nil)
+}
+
 // PutBlob stores what r gives and returns its hash and size; the file has no name.
 func (c *Client) PutBlob(ctx context.Context, r io.Reader) (exec.File, error) {
 	return fetch[exec.File](c, ctx, CallPutBlob, nil, io.NopCloser(r))

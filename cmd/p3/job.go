@@ -115,7 +115,14 @@ func (a *app) jobWhy(ctx context.Context, cl *node.Client, args []string) error 
 	}
 	fmt.Fprintf(a.out, "%s  %s  %s: %s\n", w.Job.Short(), printable(w.Name), w.State, printable(why))
 	fmt.Fprintf(a.out, "%5d offers known here\n%5d hired, %d being asked\n", w.Offers, w.Hired, w.Asking)
-	for _, s := range w.Refused {
+	a.steps(w.Refused)
+	fmt.Fprintf(a.out, "%5d would do as well\n", w.Fit)
+	return nil
+}
+
+// steps prints refusals, a line each reason.
+func (a *app) steps(list []node.WhyStep) {
+	for _, s := range list {
 		line := fmt.Sprintf("%5d refused: %s", s.Count, s.Why)
 		if s.Detail != "" {
 			line += " (" + s.Detail + ")"
@@ -125,8 +132,6 @@ func (a *app) jobWhy(ctx context.Context, cl *node.Client, args []string) error 
 		}
 		fmt.Fprintln(a.out, printable(line))
 	}
-	fmt.Fprintf(a.out, "%5d would do as well\n", w.Fit)
-	return nil
 }
 
 func (a *app) jobWatch(ctx context.Context, cl *node.Client, args []string) error {

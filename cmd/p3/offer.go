@@ -85,7 +85,7 @@ func perTfuel(p ledger.Price) string {
 }
 
 func (a *app) peerCmd() *cobra.Command {
-	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to, and what credit they have here: ls, show"}
+	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to, what credit they have here, why they work for you or not: ls, show, why"}
 	c.AddCommand(&cobra.Command{Use: "ls", Short: "List connected peers", Args: cobra.NoArgs, RunE: a.with(a.peerLs)})
 	c.AddCommand(&cobra.Command{
 		Use: "show NAME", Short: "Show an account as this node knows it: what was done, its credit here and why", Args: cobra.ExactArgs(1), RunE: a.with(a.peerShow),
@@ -94,6 +94,13 @@ NAME is what its node calls itself, a peer ID, an account, or the beginning of o
 
 ` + exitHelp,
 		Example: "  p3 peer show maple\n  p3 --json peer show 0x1f9090aa",
+	})
+	c.AddCommand(&cobra.Command{
+		Use: "why NAME", Short: "Say step by step how an account's offers match your jobs, and why it works for you or not", Args: cobra.ExactArgs(1), RunE: a.with(a.peerWhy),
+		Long: `Say why an account works for you, or does not: is it connected, does it offer anything, how do its offers match each
+of your jobs that runs (or a plain job, if none does), and what to do about it. NAME is as for p3 peer show.
+
+` + exitHelp,
 	})
 	return c
 }
@@ -131,6 +138,31 @@ func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) erro
 	default:
 		row("limit", "what it locks")
 	}
+	return nil
+}
+
+func (a *app) peerWhy(ctx context.Context, cl *node.Client, args []string) error {
+	w, err := cl.PeerWhy(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(w)
+	}
+	line := fmt.Sprintf("%s  %s: %s", cmp.Or(w.Name, "-"), w.Account.Short(), w.Why)
+	if w.Fix != "" {
+		line += "; " + w.Fix
+	}
+	fmt.Fprintln(a.out, printable(line))
+	fmt.Fprintf(a.out, "%5d of its nodes connected\n%5d offers of its known here", w.Nodes, w.Offers)
+	if w.Jobs > 0 {
+		fmt.Fprintf(a.out, ", matched with %d jobs of yours that run:\n", w.Jobs)
+	} else {
+		fmt.Fprintln(a.out, ", matched with a plain job, as none of yours runs:")
+	}
+	fmt.Fprintf(a.out, "%5d hired, %d being asked\n", w.Hired, w.Asking)
+	a.steps(w.Refused)
+	fmt.Fprintf(a.out, "%5d would do\n", w.Fit)
 	return nil
 }
 

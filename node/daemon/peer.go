@@ -71,6 +71,25 @@ func (d *Daemon) Peer(ctx context.Context, id string) (v node.PeerView, err erro
 	return v, err
 }
 
+// PeerWhy implements localapi.Backend.
+func (d *Daemon) PeerWhy(ctx context.Context, id string) (w node.PeerWhy, err error) {
+	v, err := d.Peer(ctx, id)
+	if err != nil {
+		return w, err
+	}
+	w = node.PeerWhy{Schema: "p3.peer-why/v1", Account: v.Account, Name: v.Name, Nodes: len(v.Peers)}
+	for _, o := range d.market.Directory().Snapshot(time.Now()) {
+		if o.Account == v.Account {
+			w.Offers++
+		}
+	}
+	if err := d.requester.WhyPeer(ctx, v.Account, &w); err != nil {
+		return w, err
+	}
+	w.Conclude(v.Account == d.book.Account(), v.Frozen)
+	return w, nil
+}
+
 // account finds whom a person means by a name, a peer ID, an account or the beginning of one. A whole account
 // need not be known.
 func (d *Daemon) account(id string, peers []node.Peer) (found ledger.Account, err error) {

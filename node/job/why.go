@@ -48,26 +48,34 @@ func (r *run) match(w *node.JobWhy, now time.Time) {
 	w.Hired, w.Asking, w.Fit = len(r.leases), len(r.opening), len(ranking.Ranked)
 	w.Offers = w.Hired + w.Asking + w.Fit + len(ranking.Refused)
 	for _, f := range ranking.Refused {
-		step := node.WhyStep{Count: 1, Why: f.Reason.String(), Fix: r.fix(f)}
-		if f.Reason == market.Blocked { // each reason of ours is one of its own
-			step.Why = f.Detail
-		}
-		if f.Reason == market.OverBudget || f.Reason == market.NeedFails || f.Reason == market.WrongEngine {
-			step.Detail = f.Detail
-		}
-		if i := slices.IndexFunc(w.Refused, func(o node.WhyStep) bool { return o.Why == step.Why }); i >= 0 {
-			w.Refused[i].Count++
-			continue
-		}
-		if step.Such = cmp.Or(f.Offer.Name, r.env.Net.Name(f.Offer.Peer)); len(w.Refused) < maxSteps {
-			w.Refused = append(w.Refused, step)
-		}
+		w.Refused = r.step(w.Refused, f, cmp.Or(f.Offer.Name, r.env.Net.Name(f.Offer.Peer)))
 	}
-	slices.SortStableFunc(w.Refused, func(a, b node.WhyStep) int { return b.Count - a.Count })
+	sortSteps(w.Refused)
 }
 
 // maxSteps bounds the different reasons shown: strangers may word some of them.
 const maxSteps = 32
+
+// step adds a refusal to the reasons: equal ones are counted together.
+func (r *run) step(steps []node.WhyStep, f market.Refusal, such string) []node.WhyStep {
+	step := node.WhyStep{Count: 1, Why: f.Reason.String(), Such: such, Fix: r.fix(f)}
+	if f.Reason == market.Blocked { // each reason of ours is one of its own
+		step.Why = f.Detail
+	}
+	if f.Reason == market.OverBudget || f.Reason == market.NeedFails || f.Reason == market.WrongEngine {
+		step.Detail = f.Detail
+	}
+	if i := slices.IndexFunc(steps, func(o node.WhyStep) bool { return o.Why == step.Why }); i >= 0 {
+		steps[i].Count++
+	} else if len(steps) < maxSteps {
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+func sortSteps(steps []node.WhyStep) {
+	slices.SortStableFunc(steps, func(a, b node.WhyStep) int { return b.Count - a.Count })
+}
 
 // fix is what the user can do about a refused offer, "" for nothing.
 func (r *run) fix(f market.Refusal) string {

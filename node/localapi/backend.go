@@ -24,6 +24,7 @@ type Backend interface {
 	Peers(ctx context.Context) ([]node.Peer, error)
 	// Peer is an account, named as people name it, with its credit here.
 	Peer(ctx context.Context, id string) (node.PeerView, error)
+	PeerWhy(ctx context.Context, id string) (node.PeerWhy, error)
 
 	// PutBlob reads r to its end. The file it returns has no name.
 	PutBlob(ctx context.Context, r io.Reader) (exec.File, error)

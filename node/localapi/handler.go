@@ -39,6 +39,7 @@ func Handler(b Backend) http.Handler {
 	value(node.CallOffers, func(r *http.Request) (any, error) { return list(b.Offers(r.Context())) })
 	value(node.CallPeers, func(r *http.Request) (any, error) { return list(b.Peers(r.Context())) })
 	value(node.CallPeer, func(r *http.Request) (any, error) { return b.Peer(r.Context(), r.PathValue("id")) })
+	value(node.CallPeerWhy, func(r *http.Request) (any, error) { return b.PeerWhy(r.Context(), r.PathValue("id")) })
 	value(node.CallPutBlob, func(r *http.Request) (any, error) { return b.PutBlob(r.Context(), r.Body) })
 	value(node.CallSubmit, h.submit)
 	value(node.CallJobs, func(r *http.Request) (any, error) { return list(b.Jobs(r.Context())) })

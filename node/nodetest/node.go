@@ -370,6 +370,11 @@ func (n *Node) CancelJob(_ context.Context, id string) (node.Job, error) {
 	return n.change(id, func(_ *State, j *node.Job) { j.State, j.Running = node.JobCancelled, 0 })
 }
 
+// PeerWhy knows nobody.
+func (n *Node) PeerWhy(_ context.Context, id string) (node.PeerWhy, error) {
+	return node.PeerWhy{}, &node.Problem{Code: node.CodeNotFound, Message: "nobody is known here as " + id}
+}
+
 // JobWhy says what the job's state says.
 func (n *Node) JobWhy(ctx context.Context, id string) (node.JobWhy, error) {
 	j, err := n.Job(ctx, id)
