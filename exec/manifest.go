@@ -44,29 +44,31 @@ const (
 // A Manifest is the whole statement of a job. Its canonical CBOR is what requester and
 // provider agree on; numbers of fields are never reused.
 type Manifest struct {
-	Version uint           `cbor:"1,keyasint" json:"version"`                     // 1
-	Kind    string         `cbor:"2,keyasint" json:"kind"`                        // KindMap
-	Engine  string         `cbor:"3,keyasint" json:"engine"`                      // EngineWASM
-	Name    string         `cbor:"4,keyasint" json:"name"`                        // for people, at most 64 bytes
-	Program File           `cbor:"5,keyasint" json:"program"`                     // the module
-	Args    []string       `cbor:"6,keyasint,omitempty" json:"args"`              // after argv[0]; "{}" stands for the unit's input
-	Env     []string       `cbor:"7,keyasint,omitempty" json:"env"`               // "KEY=value"
-	Each    string         `cbor:"8,keyasint" json:"each"`                        // EachLines, EachFiles, EachParams, EachRange
-	Data    []File         `cbor:"9,keyasint,omitempty" json:"data"`              // read-only, under /data
-	Limits  Limits         `cbor:"10,keyasint" json:"limits"`                     // per unit
-	Verify  Verify         `cbor:"11,keyasint" json:"verify"`                     // replicas that must agree; 1 = no voting
-	Need    string         `cbor:"12,keyasint,omitempty" json:"need"`             // expression over offer attributes; "" = any
-	Ceiling ledger.Price   `cbor:"13,keyasint" json:"ceiling"`                    // highest price accepted; zero Den = any
-	Budget  ledger.Credits `cbor:"14,keyasint" json:"budget"`                     // µcr for the whole job
-	Retries int            `cbor:"15,keyasint" json:"retries"`                    // further attempts of a unit after a host failed
-	Seed    uint64         `cbor:"16,keyasint" json:"seed"`                       // of the guest's random numbers
-	Costs   ledger.Digest  `cbor:"17,keyasint" json:"costs"`                      // the fuel cost table the prices refer to
-	Account ledger.Account `cbor:"18,keyasint" json:"account"`                    // who pays
-	Nonce   []byte         `cbor:"19,keyasint" json:"nonce"`                      // 16 bytes: the same job twice is two jobs
-	Created int64          `cbor:"20,keyasint" json:"created"`                    // Unix ms
-	Signed  []byte         `cbor:"23,keyasint,omitempty" json:"signed,omitempty"` // the program's ledger.Publication, if it has a publisher
-	Jobs    int            `cbor:"21,keyasint,omitempty" json:"jobs,omitempty"`   // units at a time; 0 = as many as hosts take
-	Halt    string         `cbor:"25,keyasint,omitempty" json:"halt,omitempty"`   // an early end, as ParseHalt reads it
+	Version  uint           `cbor:"1,keyasint" json:"version"`                       // 1
+	Kind     string         `cbor:"2,keyasint" json:"kind"`                          // KindMap
+	Engine   string         `cbor:"3,keyasint" json:"engine"`                        // EngineWASM
+	Name     string         `cbor:"4,keyasint" json:"name"`                          // for people, at most 64 bytes
+	Program  File           `cbor:"5,keyasint" json:"program"`                       // the module
+	Args     []string       `cbor:"6,keyasint,omitempty" json:"args"`                // after argv[0]; "{}" stands for the unit's input
+	Env      []string       `cbor:"7,keyasint,omitempty" json:"env"`                 // "KEY=value"
+	Each     string         `cbor:"8,keyasint" json:"each"`                          // EachLines, EachFiles, EachParams, EachRange
+	Data     []File         `cbor:"9,keyasint,omitempty" json:"data"`                // read-only, under /data
+	Limits   Limits         `cbor:"10,keyasint" json:"limits"`                       // per unit
+	Verify   Verify         `cbor:"11,keyasint" json:"verify"`                       // replicas that must agree; 1 = no voting
+	Need     string         `cbor:"12,keyasint,omitempty" json:"need"`               // expression over offer attributes; "" = any
+	Ceiling  ledger.Price   `cbor:"13,keyasint" json:"ceiling"`                      // highest price accepted; zero Den = any
+	Budget   ledger.Credits `cbor:"14,keyasint" json:"budget"`                       // µcr for the whole job
+	Retries  int            `cbor:"15,keyasint" json:"retries"`                      // further attempts of a unit after a host failed
+	Seed     uint64         `cbor:"16,keyasint" json:"seed"`                         // of the guest's random numbers
+	Costs    ledger.Digest  `cbor:"17,keyasint" json:"costs"`                        // the fuel cost table the prices refer to
+	Account  ledger.Account `cbor:"18,keyasint" json:"account"`                      // who pays
+	Nonce    []byte         `cbor:"19,keyasint" json:"nonce"`                        // 16 bytes: the same job twice is two jobs
+	Created  int64          `cbor:"20,keyasint" json:"created"`                      // Unix ms
+	Signed   []byte         `cbor:"23,keyasint,omitempty" json:"signed,omitempty"`   // the program's ledger.Publication, if it has a publisher
+	Jobs     int            `cbor:"21,keyasint,omitempty" json:"jobs,omitempty"`     // units at a time; 0 = as many as hosts take
+	Halt     string         `cbor:"25,keyasint,omitempty" json:"halt,omitempty"`     // an early end, as ParseHalt reads it
+	Deadline int64          `cbor:"26,keyasint,omitempty" json:"deadline,omitempty"` // Unix ms by which it is to be done; 0 = none
+	Optimise Optimise       `cbor:"27,keyasint,omitempty" json:"optimise,omitempty"` // "" = Balanced
 }
 
 // Publisher is who published the program: the signer of its publication, which it checks, or, without one, who pays.

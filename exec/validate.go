@@ -65,6 +65,14 @@ func (m Manifest) Validate() error {
 	if _, err := ParseHalt(m.Halt); err != nil {
 		return err
 	}
+	if m.Deadline < 0 {
+		return fmt.Errorf("deadline %d: give a time after 1970", m.Deadline)
+	}
+	if o := m.Optimise; o != "" {
+		if err := o.Set(string(o)); err != nil {
+			return err
+		}
+	}
 	for _, kv := range m.Env {
 		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" || strings.ContainsRune(kv, 0) {
 			return fmt.Errorf("environment %q: write NAME=value", kv)

@@ -101,6 +101,9 @@ func (f *Farm) clash(h *host, u *unit, except *host) bool {
 func (f *Farm) assign(h *host, u *unit) {
 	u.reps = append(u.reps, replica{host: h, assigned: f.now})
 	h.running = append(h.running, u)
+	if h.share > 0 {
+		h.share--
+	}
 	h.start(f.now)
 	f.stats.Replicas++
 	f.setWants(u, u.lacks(u.count()) > 0)
@@ -215,7 +218,7 @@ func (f *Farm) NextTick() (t time.Time) {
 		busy = busy || len(h.running) > 0
 		if h.avoidUntil.After(f.now) {
 			t = earlier(t, h.avoidUntil)
-		} else if h.idle() {
+		} else if h.idle() && h.share != 0 {
 			idle = true
 		}
 	}

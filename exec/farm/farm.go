@@ -113,7 +113,7 @@ func (f *Farm) HostJoined(id HostID, account ledger.Account, slots, queue int, n
 		f.emit(Bad{id, reason})
 		return f.end(nil)
 	}
-	h := &host{id: id, account: account, slots: clamp(slots, maxSlots), queue: clamp(queue, maxQueue)}
+	h := &host{id: id, account: account, share: -1, slots: clamp(slots, maxSlots), queue: clamp(queue, maxQueue)}
 	f.hosts[id] = h
 	f.order = append(f.order, h)
 	if f.accounts[account]++; f.accounts[account] == 1 {
@@ -145,6 +145,42 @@ func (f *Farm) HostSlots(id HostID, slots int, now time.Time) []Action {
 		f.recount() // with 0 slots it is no alternative for others
 	}
 	return f.end(h)
+}
+
+// HostShare says how many further units a host may be given, as a plan has it; below 0, as many as it takes,
+// as at first. What it has already stays.
+func (f *Farm) HostShare(id HostID, units int, now time.Time) []Action {
+	if !f.begin(now) {
+		return nil
+	}
+	h := f.hosts[id]
+	if h == nil || h.share == max(units, -1) {
+		return f.end(nil)
+	}
+	known := h.share == 0 || units == 0
+	if h.share = max(units, -1); known {
+		f.recount() // it is an alternative for others now, or none
+	}
+	return f.end(h)
+}
+
+// ToGive is how many replicas are yet to be given out, if all goes well.
+func (f *Farm) ToGive() (replicas uint64) {
+	for _, u := range f.want {
+		replicas += uint64(u.lacks(u.count()))
+	}
+	if f.halted == "" {
+		replicas += (f.known - f.done - uint64(len(f.ended)+len(f.units))) * uint64(f.cfg.Verify)
+	}
+	return replicas
+}
+
+// Pace is how long a unit took a host lately, from slot to result; 0 = it brought none.
+func (f *Farm) Pace(id HostID) time.Duration {
+	if h := f.hosts[id]; h != nil {
+		return h.pace
+	}
+	return 0
 }
 
 // Committed says that a host has computed a replica and hides the result. Only with Verify > 1 or a Checker.
@@ -347,7 +383,12 @@ func (f *Farm) computed(h *host, u *unit, r *replica, s replicaState) {
 	if began.IsZero() {
 		began = r.assigned // the host took its queue in another order
 	}
-	f.times.add(f.now.Sub(began))
+	took := f.now.Sub(began)
+	f.times.add(took)
+	if h.pace == 0 {
+		h.pace = took
+	}
+	h.pace = (3*h.pace + took) / 4
 	h.strikes = 0
 	r.state = s
 	h.drop(u, f.now)

@@ -12,10 +12,12 @@ type host struct {
 	id           HostID
 	account      ledger.Account
 	slots, queue int
-	running      []*unit   // assigned and not computed yet, oldest first; the first slots of them run
-	cursor       uint64    // all units of Farm.want below it have a replica that clashes with this host
-	strikes      int       // failures in a row
-	avoidUntil   time.Time // gets nothing before
+	running      []*unit       // assigned and not computed yet, oldest first; the first slots of them run
+	cursor       uint64        // all units of Farm.want below it have a replica that clashes with this host
+	strikes      int           // failures in a row
+	avoidUntil   time.Time     // gets nothing before
+	share        int           // further units it may be given; below 0: any
+	pace         time.Duration // that a unit took it lately; 0 = none has ended
 }
 
 // room is how many units the host holds when its queues are filled to level (0: slots only).
@@ -50,7 +52,7 @@ func (f *Farm) strike(h *host) {
 }
 
 // usable reports whether h may get work now.
-func (f *Farm) usable(h *host) bool { return h.slots > 0 && !h.avoidUntil.After(f.now) }
+func (f *Farm) usable(h *host) bool { return h.slots > 0 && h.share != 0 && !h.avoidUntil.After(f.now) }
 
 // recount makes every host look at every wanting unit again.
 func (f *Farm) recount() {

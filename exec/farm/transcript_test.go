@@ -121,6 +121,12 @@ func (s *stage) do(w []string) []string {
 		return show(f.HostLost(HostID(w[1]), now))
 	case "slots":
 		return show(f.HostSlots(HostID(w[1]), int(num(2)), now))
+	case "share":
+		return show(f.HostShare(HostID(w[1]), int(num(2)), now))
+	case "to-give":
+		return []string{fmt.Sprint(f.ToGive())}
+	case "pace":
+		return []string{f.Pace(HostID(w[1])).String()}
 	case "commits":
 		return show(f.Committed(HostID(w[1]), num(2), ledger.Digest{1}, now))
 	case "result":

@@ -10,13 +10,16 @@ func (f *Farm) Why() string {
 	if f.over {
 		return f.cancelled
 	}
-	var slots, failed int
+	var slots, failed, held int
 	var retry time.Time
 	for _, h := range f.order {
 		if len(h.running) > 0 {
 			return ""
 		}
 		slots += h.slots
+		if h.share == 0 {
+			held++
+		}
 		if h.avoidUntil.After(f.now) {
 			failed++
 			retry = earlier(retry, h.avoidUntil)
@@ -34,6 +37,8 @@ func (f *Farm) Why() string {
 			f.cfg.Verify, len(f.accounts))
 	case slots == 0:
 		return "all hosts have paused"
+	case held == len(f.order):
+		return "the plan gives no host a further unit now"
 	case failed == len(f.order):
 		return fmt.Sprintf("all %d hosts failed lately; next try in %s", failed, retry.Sub(f.now).Round(time.Second/10))
 	}
