@@ -99,9 +99,34 @@ type Job struct {
 	Budget   ledger.Credits `json:"budget_ucr"`
 	Short    ledger.Credits `json:"short_ucr,omitempty"` // what one unit may cost where it is cheapest, if the job waits because its budget does not cover that
 	Verify   exec.Verify    `json:"verify"`
-	Disputes uint64         `json:"disputes"` // replicas that were outvoted
-	Doubtful uint64         `json:"doubtful"` // results accepted unchecked (verify auto) of hosts that later gave a wrong one
+	Deadline time.Time      `json:"deadline,omitzero"`  // by which it is to be done
+	Optimise exec.Optimise  `json:"optimise,omitempty"` // what it is planned for
+	Estimate *JobEstimate   `json:"estimate,omitempty"` // of a planned job, once its pilot units have ended
+	Disputes uint64         `json:"disputes"`           // replicas that were outvoted
+	Doubtful uint64         `json:"doubtful"`           // results accepted unchecked (verify auto) of hosts that later gave a wrong one
 	Peers    []JobPeer      `json:"peers,omitempty"`
+}
+
+// A JobEstimate is what a job comes to, by the units that have ended and the providers that are there.
+type JobEstimate struct {
+	From  uint64         `json:"from"`     // units that it was made of
+	Units uint64         `json:"units"`    // known of the job
+	Cost  ledger.Credits `json:"cost_ucr"` // of these, with what was spent
+	Ends  time.Time      `json:"ends"`
+	Over  bool           `json:"over,omitempty"` // its budget does not cover that: nothing more is begun
+	Late  bool           `json:"late,omitempty"` // it ends after its deadline
+}
+
+// String is for people.
+func (e JobEstimate) String() string {
+	s := fmt.Sprintf("%d units come to about %s, by %d that have ended", e.Units, e.Cost, e.From)
+	switch {
+	case e.Over:
+		return s + ": more than the budget"
+	case e.Late:
+		return s + fmt.Sprintf("; they take until about %s, past the deadline", e.Ends.Format(time.TimeOnly))
+	}
+	return s + fmt.Sprintf(", and take until about %s", e.Ends.Format(time.TimeOnly))
 }
 
 // A JobPeer is one provider's part in a job.
@@ -158,12 +183,14 @@ type JobWhy struct {
 	Job     exec.JobID `json:"job"`
 	Name    string     `json:"name"`
 	State   JobState   `json:"state"`
-	Why     string     `json:"why"`     // what it waits for, in a line; "" = it goes on
-	Offers  int        `json:"offers"`  // of these:
-	Hired   int        `json:"hired"`   // work for it
-	Asking  int        `json:"asking"`  // are being asked
-	Fit     int        `json:"fit"`     // would do, and are not needed or not affordable now
-	Refused []WhyStep  `json:"refused"` // do not match, grouped, most frequent first
+	Why     string     `json:"why"`            // what it waits for, in a line; "" = it goes on
+	Offers  int        `json:"offers"`         // of these:
+	Hired   int        `json:"hired"`          // work for it
+	Asking  int        `json:"asking"`         // are being asked
+	Fit     int        `json:"fit"`            // would do, and are not needed or not affordable now
+	Plan    string     `json:"plan,omitempty"` // what a planned job is up to
+	Kept    []WhyStep  `json:"kept,omitempty"` // of Fit: why the plan gives them nothing, grouped
+	Refused []WhyStep  `json:"refused"`        // do not match, grouped, most frequent first
 }
 
 // A WhyStep is one reason against some offers.

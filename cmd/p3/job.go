@@ -76,6 +76,15 @@ func (a *app) jobShow(ctx context.Context, cl *node.Client, args []string) error
 	if j.Why != "" {
 		fmt.Fprintf(a.out, "why: %s\n", printable(j.Why))
 	}
+	if !j.Deadline.IsZero() {
+		fmt.Fprintf(a.out, "deadline: %s\n", j.Deadline.Local().Format(time.DateTime))
+	}
+	if j.Estimate != nil {
+		fmt.Fprintf(a.out, "estimate: %s\n", j.Estimate)
+	}
+	if j.Halted != "" {
+		fmt.Fprintf(a.out, "ended early: %s\n", j.Halted)
+	}
 	var rows [][]string
 	for _, p := range j.Peers {
 		rows = append(rows, []string{p.Name, p.State, fmt.Sprint(p.Done), fmt.Sprint(p.Running), p.Paid.String(), fmt.Sprintf("%.1fms", p.RTTMs), p.Why})
@@ -115,15 +124,19 @@ func (a *app) jobWhy(ctx context.Context, cl *node.Client, args []string) error 
 	}
 	fmt.Fprintf(a.out, "%s  %s  %s: %s\n", w.Job.Short(), printable(w.Name), w.State, printable(why))
 	fmt.Fprintf(a.out, "%5d offers known here\n%5d hired, %d being asked\n", w.Offers, w.Hired, w.Asking)
-	a.steps(w.Refused)
+	a.steps("refused", w.Refused)
 	fmt.Fprintf(a.out, "%5d would do as well\n", w.Fit)
+	if w.Plan != "" {
+		fmt.Fprintf(a.out, "plan: %s\n", printable(w.Plan))
+	}
+	a.steps("given nothing", w.Kept)
 	return nil
 }
 
-// steps prints refusals, a line each reason.
-func (a *app) steps(list []node.WhyStep) {
+// steps prints what was done to some, a line each reason.
+func (a *app) steps(done string, list []node.WhyStep) {
 	for _, s := range list {
-		line := fmt.Sprintf("%5d refused: %s", s.Count, s.Why)
+		line := fmt.Sprintf("%5d %s: %s", s.Count, done, s.Why)
 		if s.Detail != "" {
 			line += " (" + s.Detail + ")"
 		}

@@ -495,6 +495,14 @@ func (f *feed) giveUp(ctx context.Context) error {
 		if err != nil {
 			continue
 		}
+		if e := j.Estimate; e != nil && e.Over && j.State == node.JobWaiting {
+			if waited += time.Second; waited > 2*time.Second { // cheaper ones may come
+				f.cl.CancelJob(ctx, f.id)
+				return &node.Problem{Code: node.CodeNoCredit, Message: fmt.Sprintf("%s of %s; %s is spent", e, j.Budget, j.Spent),
+					Hint: fmt.Sprintf("give --max-cost %s or more; `p3 job output %s` has the results so far, and with --joblog and --resume they need not be paid again", (e.Cost + e.Cost/10).Decimal(), f.short)}
+			}
+			continue
+		}
 		if j.State != node.JobWaiting || j.Done > 0 {
 			waited = 0
 			continue

@@ -161,7 +161,7 @@ func (a *app) peerWhy(ctx context.Context, cl *node.Client, args []string) error
 		fmt.Fprintln(a.out, ", matched with a plain job, as none of yours runs:")
 	}
 	fmt.Fprintf(a.out, "%5d hired, %d being asked\n", w.Hired, w.Asking)
-	a.steps(w.Refused)
+	a.steps("refused", w.Refused)
 	fmt.Fprintf(a.out, "%5d would do\n", w.Fit)
 	return nil
 }

@@ -26,6 +26,7 @@ type progress struct {
 	note  string
 	start time.Time
 	every time.Duration // between two lines
+	told  bool          // the first estimate
 	pace  pace
 }
 
@@ -67,6 +68,10 @@ func (p *progress) run(ctx context.Context) {
 			continue
 		}
 		p.pace.look(j.Done, now)
+		if j.Estimate != nil && !p.told && p.bar == nil && !p.a.json {
+			p.told = true
+			p.a.say("%s  %s", j.ID.Short(), j.Estimate)
+		}
 		if p.bar == nil {
 			if now.Sub(told) >= p.every-every/2 {
 				p.a.say("%s", p.line(j))
@@ -123,6 +128,9 @@ func (p *progress) rest(j node.Job) string {
 	s = append(s, j.Spent.String())
 	if left, ok := p.pace.left(j.Units - min(j.Done, j.Units)); ok && j.Closed && j.Done < j.Units {
 		s = append(s, "ETA "+showAge(left))
+	}
+	if j.Estimate != nil && j.Estimate.Late {
+		s = append(s, "late")
 	}
 	return strings.Join(s, ", ")
 }

@@ -42,6 +42,9 @@ func TestJobSchema(t *testing.T) {
 				}
 				return s
 			}
+			if t == reflect.TypeFor[optimiseWord]() {
+				return &jsonschema.Schema{Enum: []any{exec.ForCost, exec.ForTime, exec.Balanced}}
+			}
 			return nil
 		},
 	}

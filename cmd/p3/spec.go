@@ -37,6 +37,8 @@ type spec struct {
 	Limits   limitSpec         `yaml:"limits"`
 	MaxCost  string            `yaml:"max_cost"`
 	MaxPrice string            `yaml:"max_price"` // cr per Tfuel
+	Deadline string            `yaml:"deadline"`
+	Optimise optimiseWord      `yaml:"optimise"`
 	Retries  int               `yaml:"retries"`
 	Jobs     int               `yaml:"jobs"`
 	Halt     string            `yaml:"halt"`
@@ -73,6 +75,21 @@ func (v *verifyWord) UnmarshalYAML(unmarshal func(any) error) error {
 	return v.Set(word)
 }
 
+// An optimiseWord is an exec.Optimise in a flag or a job file.
+type optimiseWord struct{ exec.Optimise }
+
+// Type implements pflag.Value.
+func (*optimiseWord) Type() string { return "cost|time|balanced" }
+
+// UnmarshalYAML implements yaml.InterfaceUnmarshaler.
+func (o *optimiseWord) UnmarshalYAML(unmarshal func(any) error) error {
+	var word string
+	if err := unmarshal(&word); err != nil {
+		return err
+	}
+	return o.Set(word)
+}
+
 func newSpec() spec { return spec{Version: 1, Verify: verifyWord{1}, Retries: 3, MaxCost: "1.00"} }
 
 // flags binds the words of a spec to flags.
@@ -89,6 +106,8 @@ func (s *spec) flags(c *cobra.Command) {
 	f.StringVar(&s.Limits.Output, "output-limit", "", "most output of one unit (default 16MiB)")
 	f.StringVar(&s.MaxCost, "max-cost", s.MaxCost, "most credit for the whole job")
 	f.StringVar(&s.MaxPrice, "max-price", "", "most credit per Tfuel (default: any)")
+	f.StringVar(&s.Deadline, "deadline", "", "when the job is to be done: a time from now (90m), of the day (18:30) or a date (2026-03-01T18:30:00Z)")
+	f.Var(&s.Optimise, "optimise", "cost: spend as little as the deadline allows; time: be done as soon as --max-cost allows;\nbalanced: everybody who fits, or with a deadline, done by half of it")
 	f.IntVarP(&s.Jobs, "jobs", "j", 0, "most units at a time (0 = as many as providers take)")
 	f.StringVar(&s.Halt, "halt", "", "end early: now,fail=N, soon,success=N or now,done=N of the units that have ended; N may be a\npercentage; soon awaits what runs (default never)")
 	f.IntVar(&s.Retries, "retries", s.Retries, "further tries of a unit after a host failed")
@@ -126,7 +145,7 @@ func (s *spec) load(path string) error {
 	return nil
 }
 
-var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price",
+var specWords = []string{"version", "name", "app", "args", "env", "each", "data", "verify", "need", "limits", "max_cost", "max_price", "deadline", "optimise",
 	"retries", "jobs", "halt", "seed", "lines", "files", "range", "params", "colsep", "fuel", "memory", "time", "output"}
 
 // didYouMean finds the word that an unknown field was meant to be.
@@ -147,7 +166,7 @@ func didYouMean(msg string) string {
 func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path string) (exec.File, error)) (exec.Manifest, error) {
 	m := exec.Manifest{
 		Version: 1, Kind: exec.KindMap, Engine: exec.EngineWASM, Name: s.Name, Args: s.Args, Verify: s.Verify.Verify,
-		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Halt: s.Halt, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
+		Need: s.Need, Retries: s.Retries, Jobs: s.Jobs, Halt: s.Halt, Optimise: s.Optimise.Optimise, Seed: s.Seed, Limits: exec.DefaultLimits, Costs: wasm.CostTable(),
 	}
 	if m.Name == "" {
 		m.Name = strings.TrimSuffix(filepath.Base(s.App), ".wasm")
@@ -171,6 +190,9 @@ func (s *spec) manifest(ctx context.Context, put func(ctx context.Context, path 
 	var err error
 	if m.Budget, err = ledger.ParseCredits(s.MaxCost); err != nil {
 		return m, usage("--max-cost: %v", err)
+	}
+	if m.Deadline, err = parseDeadline(s.Deadline, time.Now()); err != nil {
+		return m, err
 	}
 	if s.MaxPrice != "" {
 		p, err := ledger.ParseCredits(s.MaxPrice)
@@ -277,6 +299,30 @@ func readProgram(path string) ([]byte, error) {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
 	}
 	return b, nil
+}
+
+// parseDeadline reads a time from now, of the day (the next such) or a date, as Unix ms; "" is none.
+func parseDeadline(s string, now time.Time) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	at, err := time.Parse(time.RFC3339, s)
+	if d, bad := time.ParseDuration(s); bad == nil {
+		at, err = now.Add(d), nil
+	}
+	if clock, bad := time.ParseInLocation("15:04", s, now.Location()); bad == nil {
+		at, err = time.Date(now.Year(), now.Month(), now.Day(), clock.Hour(), clock.Minute(), 0, 0, now.Location()), nil
+		if at.Before(now) {
+			at = time.Date(now.Year(), now.Month(), now.Day()+1, clock.Hour(), clock.Minute(), 0, 0, now.Location())
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, usage("--deadline %q: write a time from now, such as 90m, of the day, such as 18:30, or a date, such as 2026-03-01T18:30:00Z", s)
+	case !at.After(now):
+		return 0, usage("--deadline %q is not ahead", s)
+	}
+	return at.UnixMilli(), nil
 }
 
 // parseRange reads FROM:TO[:STEP] and returns how many numbers that is.

@@ -20,6 +20,9 @@ type Config struct {
 	MaxAhead int
 	// MaxOpen bounds how many units are on their way at a time. 0 means as many as hosts take.
 	MaxOpen int
+	// Planned hosts get nothing until HostShare says how much, and no more ahead than hides the round trip: what
+	// waits at one host cannot be planned anew.
+	Planned bool
 	// Halt ends the job early, by the units that have ended.
 	Halt exec.Halt
 	// Straggler is the policy for slow replicas.
@@ -48,6 +51,9 @@ const (
 	// stealMin is the median run time from which a unit that waits in another host's
 	// queue is worth a round trip to move to a free slot.
 	stealMin = 10 * time.Millisecond
+
+	// planAhead is the work that waits at a host of a planned job for each slot, at least one unit.
+	planAhead = 250 * time.Millisecond
 
 	// Bounds of what a host may claim.
 	maxSlots = 4096

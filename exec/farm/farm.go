@@ -113,7 +113,14 @@ func (f *Farm) HostJoined(id HostID, account ledger.Account, slots, queue int, n
 		f.emit(Bad{id, reason})
 		return f.end(nil)
 	}
-	h := &host{id: id, account: account, share: -1, slots: clamp(slots, maxSlots), queue: clamp(queue, maxQueue)}
+	share := -1
+	if f.cfg.Planned {
+		share = 0
+	}
+	h := &host{id: id, account: account, share: share, slots: clamp(slots, maxSlots), queue: clamp(queue, maxQueue)}
+	if h.ahead = h.queue; f.cfg.Planned {
+		h.queue = min(h.queue, 1)
+	}
 	f.hosts[id] = h
 	f.order = append(f.order, h)
 	if f.accounts[account]++; f.accounts[account] == 1 {
@@ -147,8 +154,8 @@ func (f *Farm) HostSlots(id HostID, slots int, now time.Time) []Action {
 	return f.end(h)
 }
 
-// HostShare says how many further units a host may be given, as a plan has it; below 0, as many as it takes,
-// as at first. What it has already stays.
+// HostShare says how many further units a host may be given, as a plan has it; below 0, as many as it takes.
+// What it has already stays.
 func (f *Farm) HostShare(id HostID, units int, now time.Time) []Action {
 	if !f.begin(now) {
 		return nil
@@ -164,15 +171,16 @@ func (f *Farm) HostShare(id HostID, units int, now time.Time) []Action {
 	return f.end(h)
 }
 
-// ToGive is how many replicas are yet to be given out, if all goes well.
-func (f *Farm) ToGive() (replicas uint64) {
+// ToGive is what is yet to be given out if all goes well: further replicas of units that were begun, and
+// units that were not.
+func (f *Farm) ToGive() (replicas, fresh uint64) {
 	for _, u := range f.want {
 		replicas += uint64(u.lacks(u.count()))
 	}
 	if f.halted == "" {
-		replicas += (f.known - f.done - uint64(len(f.ended)+len(f.units))) * uint64(f.cfg.Verify)
+		fresh = f.known - f.done - uint64(len(f.ended)+len(f.units))
 	}
-	return replicas
+	return replicas, fresh
 }
 
 // Pace is how long a unit took a host lately, from slot to result; 0 = it brought none.
@@ -388,7 +396,9 @@ func (f *Farm) computed(h *host, u *unit, r *replica, s replicaState) {
 	if h.pace == 0 {
 		h.pace = took
 	}
-	h.pace = (3*h.pace + took) / 4
+	if h.pace = (3*h.pace + took) / 4; f.cfg.Planned {
+		h.queue = min(h.ahead, 1+int(planAhead/max(h.pace, 1)))
+	}
 	h.strikes = 0
 	r.state = s
 	h.drop(u, f.now)

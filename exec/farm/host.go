@@ -12,6 +12,7 @@ type host struct {
 	id           HostID
 	account      ledger.Account
 	slots, queue int
+	ahead        int           // the most that queue may be
 	running      []*unit       // assigned and not computed yet, oldest first; the first slots of them run
 	cursor       uint64        // all units of Farm.want below it have a replica that clashes with this host
 	strikes      int           // failures in a row

@@ -105,7 +105,7 @@ func (s *stage) do(w []string) []string {
 		if err != nil {
 			s.t.Fatal(w, err)
 		}
-		s.farm = New(Config{Halt: halt, Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
+		s.farm = New(Config{Halt: halt, Planned: optN("planned") > 0, Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
 		return nil
 	case "add":
 		return show(f.AddUnits(num(1), now))
@@ -124,7 +124,8 @@ func (s *stage) do(w []string) []string {
 	case "share":
 		return show(f.HostShare(HostID(w[1]), int(num(2)), now))
 	case "to-give":
-		return []string{fmt.Sprint(f.ToGive())}
+		replicas, fresh := f.ToGive()
+		return []string{fmt.Sprintf("%d replicas and %d units", replicas, fresh)}
 	case "pace":
 		return []string{f.Pace(HostID(w[1])).String()}
 	case "commits":

@@ -110,6 +110,9 @@ func (r *Requester) Resume() error {
 				n.unchecked[*o.Alone]++
 			}
 			n.pinOutcome(o)
+			if o.Error == "" {
+				n.noteFuel(o.Result.Result.Fuel)
+			}
 			n.farm.Restore(unit, !o.failed())
 		}); err != nil {
 			return err
@@ -168,11 +171,14 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	n := &run{
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
 		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4), saving: make(chan struct{}, 1),
-		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt}),
+		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt, Planned: m.Planned()}),
 		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
 		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
 		job: node.Job{ID: id, Name: m.Name, State: node.JobRunning, Created: time.UnixMilli(m.Created), Units: s.Units,
-			Closed: s.Closed, Budget: m.Budget, Verify: m.Verify},
+			Closed: s.Closed, Budget: m.Budget, Verify: m.Verify, Optimise: m.Optimise},
+	}
+	if m.Deadline > 0 {
+		n.job.Deadline = time.UnixMilli(m.Deadline)
 	}
 	n.ctx, n.stop = context.WithCancel(r.ctx)
 	now := time.Now()

@@ -68,6 +68,9 @@ type run struct {
 	hireLater  bool      // then, at the latest
 	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
 	meanFuel   ledger.Fuel
+	took       sample                    // fuel of units
+	plan       farm.Plan                 // the latest, of a planned job
+	planned    string                    // what it comes to, for people
 	unchecked  map[ledger.Account]uint64 // results that verify auto accepted from one host each, since its last wrong one
 	doubtful   uint64                    // of these, of hosts that were wrong since; not yet in an outcome
 	ending     []settled                 // finished and not yet on their way to the journal
@@ -99,6 +102,7 @@ type standing struct {
 	banned string
 	asked  uint64 // Seq of the offer it was asked by last
 	full   bool   // it had no room then: a newer offer says when to ask again
+	cand   candidate
 }
 
 type shown struct {
@@ -125,6 +129,7 @@ type candidate struct {
 	name    string
 	price   ledger.Price
 	slots   int
+	speed   uint64 // fuel a second of a slot, as it says
 	seq     uint64 // of the offer
 }
 
@@ -239,6 +244,10 @@ func (r *run) hire(now time.Time) {
 		r.setWhy("")
 		return
 	}
+	if r.m.Planned() {
+		r.schedule(s, now)
+		return
+	}
 	slots, accounts := 0, map[ledger.Account]bool{}
 	for _, l := range r.leases {
 		slots += l.grant.Slots
@@ -291,7 +300,7 @@ func (r *run) hire(now time.Time) {
 		n := int(min(uint64(max(c.Offer.FreeSlots, 1)), want))
 		slots += n
 		accounts[c.Offer.Account] = true
-		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, seq: c.Offer.Seq}, amount)
+		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, speed: c.Offer.Capacity.Speed, seq: c.Offer.Seq}, amount)
 	}
 	if len(r.leases)+len(r.opening) == 0 {
 		r.setShort(r.tooDear(ranking, avail))
@@ -386,13 +395,9 @@ func (r *run) rank(units uint64, now time.Time) market.Ranking {
 		}
 		cands = append(cands, c)
 	}
-	unitFuel := r.meanFuel
-	if unitFuel == 0 { // a guess must not exceed what a unit may use, or it shuts out hosts that the budget affords
-		unitFuel = min(market.UnknownUnit, r.m.Limits.Fuel)
-	}
 	return market.Match(market.Demand{
 		Self: r.env.Net.Self(), Engine: r.m.Engine, Need: r.need, Ceiling: r.m.Ceiling, Memory: r.m.Limits.Memory,
-		Units: units, UnitFuel: unitFuel, Budget: max(r.m.Budget-r.paidOut, 1),
+		Units: units, UnitFuel: r.unitFuel(), Budget: max(r.m.Budget-r.paidOut, 1), Optimise: aims[r.m.Optimise],
 	}, cands, now)
 }
 
@@ -424,7 +429,7 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 		st = &standing{}
 		r.standing[c.peer] = st
 	}
-	st.asked, st.full = c.seq, false
+	st.asked, st.full, st.cand = c.seq, false, c
 	st.view.Peer, st.view.Account, st.view.Name, st.view.State = c.peer.String(), c.account, cmp.Or(c.name, r.env.Net.Name(c.peer)), "asking"
 	r.members()
 	var membership []byte
@@ -449,6 +454,7 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 				return nil
 			}
 			l.told = l.room()
+			r.hireAt = time.Time{} // a planned job gives it something at once
 			return r.farm.HostJoined(farm.HostID(c.peer), c.account, l.told, l.queue, now)
 		})
 		if err != nil {
@@ -614,11 +620,7 @@ func (r *run) accept(a farm.Accept) {
 	}
 	s.out.Result.Nonce = nil
 	r.pinOutcome(s.out)
-	if f := s.out.Result.Result.Fuel; r.meanFuel == 0 {
-		r.meanFuel = f
-	} else {
-		r.meanFuel = (7*r.meanFuel + f) / 8
-	}
+	r.noteFuel(s.out.Result.Result.Fuel)
 	delete(r.shown, a.Unit)
 	r.ending = append(r.ending, s)
 }

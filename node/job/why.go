@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/farm"
 	"github.com/personal-power-plant/p3/ledger"
@@ -51,12 +53,24 @@ func (r *run) match(w *node.JobWhy, now time.Time) {
 		w.Refused = r.step(w.Refused, f, cmp.Or(f.Offer.Name, r.env.Net.Name(f.Offer.Peer)))
 	}
 	sortSteps(w.Refused)
+	w.Plan = r.planned
+	for _, s := range r.plan.Shares {
+		if r.leases[peer.ID(s.ID)] == nil && s.Units == 0 && s.Why != farm.PassedEnough {
+			w.Kept = group(w.Kept, node.WhyStep{Count: 1, Why: s.Why.String(), Such: r.env.Net.Name(peer.ID(s.ID)), Fix: keptFixes[s.Why]})
+		}
+	}
+	sortSteps(w.Kept)
+}
+
+// keptFixes is what the user can do about hosts that a plan gives nothing.
+var keptFixes = map[farm.Passed]string{
+	farm.PassedDear: "--optimise time uses it too", farm.PassedSlow: "a later --deadline uses it", farm.PassedBudget: "raise --max-cost",
 }
 
 // maxSteps bounds the different reasons shown: strangers may word some of them.
 const maxSteps = 32
 
-// step adds a refusal to the reasons: equal ones are counted together.
+// step adds a refusal to the reasons.
 func (r *run) step(steps []node.WhyStep, f market.Refusal, such string) []node.WhyStep {
 	step := node.WhyStep{Count: 1, Why: f.Reason.String(), Such: such, Fix: r.fix(f)}
 	if f.Reason == market.Blocked { // each reason of ours is one of its own
@@ -65,6 +79,11 @@ func (r *run) step(steps []node.WhyStep, f market.Refusal, such string) []node.W
 	if f.Reason == market.OverBudget || f.Reason == market.NeedFails || f.Reason == market.WrongEngine {
 		step.Detail = f.Detail
 	}
+	return group(steps, step)
+}
+
+// group adds a step to others: equal reasons are counted together.
+func group(steps []node.WhyStep, step node.WhyStep) []node.WhyStep {
 	if i := slices.IndexFunc(steps, func(o node.WhyStep) bool { return o.Why == step.Why }); i >= 0 {
 		steps[i].Count++
 	} else if len(steps) < maxSteps {

@@ -15,7 +15,7 @@ import (
 	"github.com/personal-power-plant/p3/ledger"
 )
 
-// Price is what every node of a Net asks: 1 µcr for 1,000 fuel, so that even the units of
+// Price is what a node of a Net asks if nothing else is said: 1 µcr for 1,000 fuel, so that even the units of
 // a scenario cost something.
 var Price = ledger.Price{Num: 1, Den: 1000}
 

@@ -26,10 +26,11 @@ import (
 // Options say what a node is like. The zero value only requests.
 type Options struct {
 	Donate bool
-	Slots  int    // 0 = 1
-	Speed  uint64 // fuel per second; 0 = 1,000,000
-	Lies   bool   // every result it shows is wrong
-	As     string // the name of a node whose account key this one has too: with a disk of its own, it forks that account
+	Slots  int          // 0 = 1
+	Speed  uint64       // fuel per second; 0 = 1,000,000
+	Price  ledger.Price // zero = Price
+	Lies   bool         // every result it shows is wrong
+	As     string       // the name of a node whose account key this one has too: with a disk of its own, it forks that account
 }
 
 // A Node is one machine: a daemon while it runs, and what is left of it on its disk while it does not.
@@ -53,6 +54,9 @@ func (n *Net) Add(name string, opt Options) *Node {
 	n.t.Helper()
 	if opt.Slots == 0 {
 		opt.Slots = 1
+	}
+	if opt.Price.Den == 0 {
+		opt.Price = Price
 	}
 	if opt.Speed == 0 {
 		opt.Speed = 1_000_000
@@ -109,7 +113,7 @@ func (x *Node) start() error {
 	}
 	x.Daemon, err = daemon.Start(context.Background(), daemon.Config{
 		Dir: x.dir, Socket: "none", Name: x.Name, Version: "sim", Log: slog.New(slog.NewTextHandler(x.n.Log, nil)).With("node", x.Name),
-		Donate: x.opt.Donate, Slots: x.opt.Slots, Memory: 1 << 30, Disk: 1 << 30, Price: Price, NoLAN: true, Preset: "server",
+		Donate: x.opt.Donate, Slots: x.opt.Slots, Memory: 1 << 30, Disk: 1 << 30, Price: x.opt.Price, NoLAN: true, Preset: "server",
 		Host: h, Store: x.disk, Engine: engine, Speed: x.opt.Speed, Small: true,
 		Network: &daemon.Membership{Genesis: x.n.genesis, Bootstrap: x.n.others(x)},
 	})

@@ -33,6 +33,7 @@ type scenario struct {
 //
 //	node NAME [donate] [slots=N] [speed=FUEL/S] [lies]   add a node; the first one owns the jobs
 //	job PROGRAM ARGS... units=N verify=N|auto               unit i gets the line "unit i" on stdin
+//	    [optimise=WORD] [deadline=DURATION] [budget=µCR]
 //	until N                                              wait until so many units are done
 //	kill NAME | restart NAME | cut NAME | heal NAME
 //	pass DURATION                                        let time pass
@@ -159,6 +160,18 @@ func (s *scenario) submit(args []string) error {
 	for _, a := range args {
 		name, v, err := number(a)
 		switch {
+		case strings.HasPrefix(a, "optimise="):
+			if err := m.Optimise.Set(strings.TrimPrefix(a, "optimise=")); err != nil {
+				return err
+			}
+		case strings.HasPrefix(a, "deadline="):
+			d, err := time.ParseDuration(strings.TrimPrefix(a, "deadline="))
+			if err != nil {
+				return err
+			}
+			m.Deadline = time.Now().Add(d).UnixMilli()
+		case err == nil && name == "budget":
+			m.Budget = ledger.Credits(v)
 		case err == nil && name == "units":
 			s.units = v
 		case name == "verify":
