@@ -165,7 +165,7 @@ func (r *run) estimate(g farm.Goal, least farm.Plan, s farm.Stats, now time.Time
 	e := &node.JobEstimate{From: uint64(r.took.n), Units: s.Known, Cost: used + r.plan.Cost, Ends: now.Add(r.plan.Took), Late: r.plan.Late}
 	if r.plan.Given < g.Units {
 		e.Cost = used + least.Cost
-		e.Over = r.snapshot().Closed && least.Given == g.Units && r.took.low()/max(r.took.mean, 1)*float64(least.Cost) > float64(max(g.Budget, 0))
+		e.Over = least.Given == g.Units && r.took.low()/max(r.took.mean, 1)*float64(least.Cost) > float64(max(g.Budget, 0))
 	}
 	return e
 }
