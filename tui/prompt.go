@@ -9,6 +9,7 @@ import (
 // A prompt is a line being typed.
 type prompt struct {
 	label string
+	hint  string // after the text, as far as there is room
 	text  []rune
 	at    int // where the next character goes
 	typed func(m *model, text string)
@@ -70,11 +71,12 @@ func (p *prompt) insert(s string) {
 	p.at += len(add)
 }
 
-// line shows the prompt with its cursor.
-func (p *prompt) line() string {
+// line shows the prompt with its cursor, in w columns: of a long text what is before the cursor.
+func (p *prompt) line(w int) string {
 	under, rest := " ", ""
 	if p.at < len(p.text) {
 		under, rest = string(p.text[p.at]), string(p.text[p.at+1:])
 	}
-	return active.of(p.label) + string(p.text[:p.at]) + pick.of(under) + rest
+	before := p.text[max(0, p.at-max(0, w-len(p.label)-2)):p.at]
+	return active.of(p.label) + string(before) + pick.of(under) + rest + faint.of(p.hint)
 }

@@ -177,7 +177,7 @@ func (m *model) editKey() tea.Cmd {
 	if k.Name == "allow" || k.Name == "deny" { // too long to type again
 		text = []rune("+")
 	}
-	m.prompt = &prompt{label: k.Name + " (" + k.Form + "): ", text: text, at: len(text), enter: func(m *model, text string) tea.Cmd {
+	m.prompt = &prompt{label: k.Name + ": ", hint: "  " + k.Form, text: text, at: len(text), enter: func(m *model, text string) tea.Cmd {
 		return m.setPolicy(node.PolicyChange{Set: map[string]string{k.Name: text}})
 	}}
 	return nil

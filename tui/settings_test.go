@@ -49,7 +49,7 @@ func TestSettingsShowWhatDecides(t *testing.T) {
 func TestSettingsAreEditedLive(t *testing.T) {
 	r := settingsRig(t, 100, 30)
 	r.keys("j", "enter") // idle_after
-	r.shows("idle_after (a duration such as 30s, 5m or 1h): 5m")
+	r.shows("idle_after: 5m   a duration such as 30s, 5m or 1h")
 	r.keys("backspace", "backspace", "90m", "enter")
 	if got := r.policy("idle_after"); got != "1h30m" {
 		t.Errorf("idle_after is %s", got)
@@ -69,7 +69,9 @@ func TestSettingsAreEditedLive(t *testing.T) {
 	r.keys("G")
 	r.shows("> deny")
 	r.keys("enter")
-	r.shows("): +")
+	r.shows("deny: +   none, or program:SHA256, publisher:0x")
+	r.keys(strings.Repeat("x", 150), "end of it")
+	r.shows("xend of it")
 	r.keys("esc")
 	r.keys("d")
 	r.shows("donating is off")
