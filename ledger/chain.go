@@ -202,6 +202,7 @@ func (h Head) apply(e Entry, d Digest, floor, lock Credits) (Head, error) {
 type Chain struct {
 	Head    Head
 	floor   Credits
+	every   uint64 // places between checkpoints
 	history *history
 	claimed map[Digest]bool // locks earned and grants taken up
 }
@@ -209,7 +210,7 @@ type Chain struct {
 // NewChain returns the empty chain of account in a network with this floor and a checkpoint
 // in each place that is a multiple of every (Genesis.Params).
 func NewChain(network Network, account Account, floor Credits, every uint64) *Chain {
-	return &Chain{Head{Network: network, Account: account}, floor, newHistory(every), map[Digest]bool{}}
+	return &Chain{Head{Network: network, Account: account}, floor, every, newHistory(every), map[Digest]bool{}}
 }
 
 // Checkpoint drafts the checkpoint that may follow now.
@@ -245,9 +246,9 @@ func (c *Chain) ApplyKnown(e Entry, d Digest) error {
 	switch {
 	case err != nil:
 		return err
-	case c.history.due() && e.Type != TypeCheckpoint:
+	case c.Head.Len > 0 && c.Head.Len%c.every == 0 && e.Type != TypeCheckpoint:
 		return fmt.Errorf("%s %d of %s: %w: a checkpoint is due here", e.Type, e.Seq, e.Account.Short(), ErrChain)
-	case e.handsOver() && (e.Seq+1)%c.history.every == 0:
+	case e.handsOver() && (e.Seq+1)%c.every == 0:
 		return fmt.Errorf("rotate %d of %s: %w: a checkpoint is due next, and would part its halves", e.Seq, e.Account.Short(), ErrChain)
 	case e.Type == TypeRecover && RecoveryCommitment(e.Account) != c.history.recovery:
 		return fmt.Errorf("recover %d by %s: %w: not the recovery key that %s committed to", e.Seq, e.Account.Short(), ErrChain, e.Peer.Short())

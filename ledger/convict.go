@@ -29,7 +29,8 @@ func (t *batch) freeze(proof Proof) error {
 	if err != nil {
 		return err
 	}
-	if known == nil && !proof.Kind.OfMint() { // mints are few, and kept
+	rule := proofRules[proof.Kind]
+	if known == nil && rule.against == nil { // mints and witnesses are few, and kept
 		if err := t.makeRoom(); err != nil {
 			return err
 		}
@@ -38,13 +39,7 @@ func (t *batch) freeze(proof Proof) error {
 		if err != nil {
 			return err
 		}
-		p.frozen = frozenFork
-		switch {
-		case proof.Kind == ProofUnderSettle:
-			p.frozen = frozenUnderSettle
-		case proof.Kind.OfMint():
-			p.frozen = frozenMint
-		}
+		p.frozen = rule.frozen
 		t.putPeer(proof.Account, p)
 	}
 	t.put(at, proof.Encode())

@@ -132,3 +132,12 @@ func TestResultRootChainsDigests(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+func TestStatementDigestFollowsTheEIP(t *testing.T) {
+	s := Statement{word(0x11), addr(0x22), addr(0x33), 0x0102, 0x0304, word(0x44)}
+	want := typedDigest(t, s.Network, "Statement(bytes32 network,address witness,address account,uint32 epoch,uint64 seq,bytes32 digest)", map[string]any{
+		"network": [32]byte(s.Network), "witness": [20]byte(s.Witness), "account": [20]byte(s.Account), "epoch": uint64(s.Epoch), "seq": s.Seq, "digest": [32]byte(s.Digest)})
+	if s.ID() != want {
+		t.Errorf("%s, want %s", s.ID(), want)
+	}
+}

@@ -8,13 +8,14 @@ import (
 // Errors that callers branch on. Each is wrapped with what it concerns.
 var (
 	ErrUnknownLock = errors.New("unknown lock")
-	ErrClosed      = errors.New("lease is closed")          // the lock was settled, earned or expired
-	ErrNotDue      = errors.New("not due yet")              // the lock's expiry and grace have not passed
-	ErrExceeds     = errors.New("exceeds what was agreed")  // amount over lock or claim, or falling
-	ErrChain       = errors.New("breaks the entry chain")   // wrong place, totals or fields
-	ErrFrozen      = errors.New("account is frozen")        // it was caught cheating
-	ErrBusy        = errors.New("too many open")            // locks or claims, see MaxOpenLocks and MaxOutstanding
-	ErrReadOnly    = errors.New("ledger signs nothing now") // a write failed; reopen the book
+	ErrClosed      = errors.New("lease is closed")                       // the lock was settled, earned or expired
+	ErrNotDue      = errors.New("not due yet")                           // the lock's expiry and grace have not passed
+	ErrExceeds     = errors.New("exceeds what was agreed")               // amount over lock or claim, or falling
+	ErrChain       = errors.New("breaks the entry chain")                // wrong place, totals or fields
+	ErrFrozen      = errors.New("account is frozen")                     // it was caught cheating
+	ErrBusy        = errors.New("too many open")                         // locks or claims, see MaxOpenLocks and MaxOutstanding
+	ErrReadOnly    = errors.New("ledger signs nothing now")              // a write failed; reopen the book
+	ErrUnbacked    = errors.New("takes up credit that nobody set aside") // no witnessed lock, or not so much of it
 	ErrBookClosed  = errors.New("book is closed")
 	ErrConflict    = errors.New("differs from what was signed before") // two different records where one may be
 )

@@ -14,32 +14,51 @@ type ProofKind byte
 const (
 	ProofFork        ProofKind = 0x31 // two entries of one place in the account's chain
 	ProofUnderSettle ProofKind = 0x32 // a settle, and a higher voucher for the same lock
+	ProofDoubleSign  ProofKind = 0x33 // two statements of a witness on different entries for one place
 	ProofMintFork    ProofKind = 0x38 // two grants of a mint that cannot both stand in its chain
 	ProofOverIssue   ProofKind = 0x39 // a grant beyond its mint's cap
 )
 
-// proofSizes are the encoded sizes of the kinds that this p3 can judge.
-var proofSizes = map[ProofKind]int{ProofFork: ForkProofSize, ProofUnderSettle: UnderSettleProofSize, ProofMintFork: MintForkProofSize, ProofOverIssue: OverIssueProofSize}
+// A proofRule is what is particular to a kind of proof.
+type proofRule struct {
+	text    string
+	one     int                                                  // size of the first record in bytes
+	two     int                                                  // of the second; 0 = there is none
+	read    func(kind ProofKind, one, two []byte) (Proof, error) // checks all but signatures and the genesis
+	against func(p Proof, g Genesis) error                       // what only the genesis can tell; nil = nothing
+	ordered bool                                                 // the records stand in the order of their digests
+	frozen  byte                                                 // how the account is marked
+}
+
+// proofRules are the kinds that this p3 can judge. Those whom the genesis names, and against asks for, are few,
+// so that proofs against them are always kept.
+var proofRules = map[ProofKind]proofRule{
+	ProofFork: {
+		text: "it signed two entries for one place in its chain", one: SignedEntrySize, two: SignedEntrySize,
+		read: readEntryProof, ordered: true, frozen: frozenFork},
+	ProofUnderSettle: {
+		text: "it settled below a voucher it had signed", one: SignedEntrySize, two: SignedVoucherSize,
+		read: readEntryProof, frozen: frozenUnderSettle},
+	ProofDoubleSign: {
+		text: "as a witness it signed two entries for one place in a chain", one: SignedStatementSize, two: SignedStatementSize,
+		read: readDoubleSign, against: Proof.againstWitness, ordered: true, frozen: frozenDoubleSign},
+	ProofMintFork: {
+		text: "it signed two grants that cannot both stand in its chain", one: SignedGrantSize, two: SignedGrantSize,
+		read: readMintProof, against: Proof.againstMint, ordered: true, frozen: frozenMint},
+	ProofOverIssue: {
+		text: "it issued more credit than its cap", one: SignedGrantSize,
+		read: readMintProof, against: Proof.againstMint, frozen: frozenMint},
+}
 
 // Known reports whether this p3 can judge such a proof. Others come from a newer one.
-func (k ProofKind) Known() bool { return proofSizes[k] != 0 }
+func (k ProofKind) Known() bool { return proofRules[k].read != nil }
 
 // OfMint reports whether such a proof is against a mint and consists of grants.
 func (k ProofKind) OfMint() bool { return k == ProofMintFork || k == ProofOverIssue }
 
-// ordered reports whether the two records of such a proof stand in the order of their digests.
-func (k ProofKind) ordered() bool { return k == ProofFork || k == ProofMintFork }
-
 func (k ProofKind) String() string {
-	switch k {
-	case ProofFork:
-		return "it signed two entries for one place in its chain"
-	case ProofUnderSettle:
-		return "it settled below a voucher it had signed"
-	case ProofMintFork:
-		return "it signed two grants that cannot both stand in its chain"
-	case ProofOverIssue:
-		return "it issued more credit than its cap"
+	if r, ok := proofRules[k]; ok {
+		return r.text
 	}
 	return fmt.Sprintf("proof of kind %#x", byte(k))
 }
@@ -48,6 +67,7 @@ func (k ProofKind) String() string {
 const (
 	ForkProofSize        = 1 + 2*SignedEntrySize
 	UnderSettleProofSize = 1 + SignedEntrySize + SignedVoucherSize
+	DoubleSignProofSize  = 1 + 2*SignedStatementSize
 	MintForkProofSize    = 1 + 2*SignedGrantSize
 	OverIssueProofSize   = 1 + SignedGrantSize
 	MaxProof             = ForkProofSize
@@ -57,10 +77,10 @@ const (
 // make the one of them that contradicts the other. For ProofOverIssue it is one, which contradicts
 // the genesis. It is immutable.
 //
-// Encoding: kind u8, then for ProofFork the two entries, that of the lower digest first; for
-// ProofUnderSettle the settle and the voucher; for ProofMintFork the two grants, that of the lower
-// digest first; for ProofOverIssue the grant. So there is one order, but a signer can sign
-// one record in several ways, and ID leaves signatures out.
+// Encoding: kind u8, then for ProofFork the two entries; for ProofUnderSettle the settle and the
+// voucher; for ProofDoubleSign the two statements; for ProofMintFork the two grants; for
+// ProofOverIssue the grant. Of two alike that of the lower digest is first. So there is one order,
+// but a signer can sign one record in several ways, and ID leaves signatures out.
 type Proof struct {
 	Kind    ProofKind
 	Network Network
@@ -75,7 +95,7 @@ type Proof struct {
 // signatures.
 func NewProof(kind ProofKind, one, two []byte) (Proof, error) {
 	p, err := readProof(kind, one, two)
-	if err == nil && kind.ordered() && bytes.Compare(p.a[:], p.b[:]) > 0 {
+	if err == nil && proofRules[kind].ordered && bytes.Compare(p.a[:], p.b[:]) > 0 {
 		return readProof(kind, two, one)
 	}
 	return p, err
@@ -94,32 +114,39 @@ func ParseProof(raw []byte) (Proof, error) {
 		return Proof{}, fmt.Errorf("empty proof: %w", ErrMalformed)
 	}
 	kind := ProofKind(raw[0])
-	if want := proofSizes[kind]; want == 0 || len(raw) != want {
+	rule := proofRules[kind]
+	first := 1 + rule.one
+	if !kind.Known() || len(raw) != first+rule.two {
 		return Proof{}, fmt.Errorf("%s of %d bytes: %w", kind, len(raw), ErrMalformed)
 	}
 	raw = bytes.Clone(raw)
-	first := 1 + SignedEntrySize
-	if kind.OfMint() {
-		first = 1 + SignedGrantSize
-	}
 	p, err := readProof(kind, raw[1:first:first], raw[first:])
-	if err == nil && kind.ordered() && bytes.Compare(p.a[:], p.b[:]) > 0 {
+	if err == nil && rule.ordered && bytes.Compare(p.a[:], p.b[:]) > 0 {
 		err = fmt.Errorf("proof in the wrong order: %w", ErrMalformed)
 	}
 	return p, err
 }
 
 func readProof(kind ProofKind, one, two []byte) (Proof, error) {
-	if kind.OfMint() {
-		return readMintProof(kind, one, two)
+	if !kind.Known() {
+		return Proof{}, fmt.Errorf("%s: %w", kind, ErrMalformed)
 	}
+	p, err := proofRules[kind].read(kind, one, two)
+	if err != nil {
+		return Proof{}, err
+	}
+	p.ID = Digest(crypto.Keccak256([]byte{byte(kind)}, p.a[:], p.b[:]))
+	return p, nil
+}
+
+// readEntryProof is readProof for the kinds whose first record is an entry.
+func readEntryProof(kind ProofKind, one, two []byte) (Proof, error) {
 	a, err := ParseEntry(one)
 	if err != nil {
 		return Proof{}, fmt.Errorf("proof: %w", err)
 	}
 	p := Proof{Kind: kind, Network: a.Network, Account: a.Account, A: one, B: two, a: a.Digest()}
-	switch kind {
-	case ProofFork:
+	if kind == ProofFork {
 		b, err := ParseEntry(two)
 		if err != nil {
 			return Proof{}, fmt.Errorf("proof: %w", err)
@@ -127,18 +154,15 @@ func readProof(kind ProofKind, one, two []byte) (Proof, error) {
 		if p.b = b.Digest(); a.Network != b.Network || a.Account != b.Account || a.Epoch != b.Epoch || a.Seq != b.Seq || p.a == p.b {
 			return Proof{}, fmt.Errorf("fork proof: the entries do not contradict each other: %w", ErrMalformed)
 		}
-	case ProofUnderSettle:
-		v, err := ParseVoucher(two)
-		if err != nil {
-			return Proof{}, fmt.Errorf("proof: %w", err)
-		}
-		if p.b = v.Digest(); a.Type != TypeSettle || v.Network != a.Network || v.Lock != a.Ref || v.Amount <= a.Amount {
-			return Proof{}, fmt.Errorf("proof of under-settlement: the records do not contradict each other: %w", ErrMalformed)
-		}
-	default:
-		return Proof{}, fmt.Errorf("%s: %w", kind, ErrMalformed)
+		return p, nil
 	}
-	p.ID = Digest(crypto.Keccak256([]byte{byte(kind)}, p.a[:], p.b[:]))
+	v, err := ParseVoucher(two)
+	if err != nil {
+		return Proof{}, fmt.Errorf("proof: %w", err)
+	}
+	if p.b = v.Digest(); a.Type != TypeSettle || v.Network != a.Network || v.Lock != a.Ref || v.Amount <= a.Amount {
+		return Proof{}, fmt.Errorf("proof of under-settlement: the records do not contradict each other: %w", ErrMalformed)
+	}
 	return p, nil
 }
 
@@ -156,8 +180,10 @@ func VerifyProof(raw []byte, genesis Genesis) (Proof, error) {
 	if p.Network != network {
 		return Proof{}, &NetworkError{Want: network, Have: p.Network}
 	}
-	if err := p.againstMint(genesis); err != nil {
-		return Proof{}, err
+	if against := proofRules[p.Kind].against; against != nil {
+		if err := against(p, genesis); err != nil {
+			return Proof{}, err
+		}
 	}
 	if err := verify(p.Account, p.a, p.A); err != nil {
 		return Proof{}, fmt.Errorf("proof against %s: %w", p.Account.Short(), err)

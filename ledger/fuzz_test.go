@@ -18,6 +18,8 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 	genesis, _ := DefaultGenesis().Encode()
 	publication, _ := k.SignPublication(Publication{Account: k.Account()})
 	grant, _ := k.SignGrant(Grant{To: addr(1), Amount: 5, Total: 5})
+	statement, _ := k.SignStatement(Statement{Witness: k.Account(), Seq: 5})
+	certificate := Certificate{{Witness: 1}, {Witness: 3}}.Encode()
 	receipt := Receipt{Lock: entry, Claim: claim}.Encode()
 	for name, c := range map[string]struct {
 		raw   []byte
@@ -30,6 +32,8 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 		"grant":       {grant, func(b []byte) error { _, err := ParseGrant(b); return err }},
 		"genesis":     {genesis, func(b []byte) error { _, err := ParseGenesis(b); return err }},
 		"publication": {publication, func(b []byte) error { _, err := ParsePublication(b); return err }},
+		"statement":   {statement, func(b []byte) error { _, err := ParseStatement(b); return err }},
+		"certificate": {certificate, func(b []byte) error { _, err := ParseCertificate(b); return err }},
 		"receipt":     {receipt, func(b []byte) error { _, err := ParseReceipt(b); return err }},
 	} {
 		if err := c.parse(c.raw); err != nil {
@@ -180,6 +184,73 @@ func FuzzPeer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, err := decodePeer(b); err == nil && len(b) > 0 && !bytes.Equal(p.encode(), b) {
 			t.Fatal("decode then encode is not the identity")
+		}
+	})
+}
+
+func FuzzStatement(f *testing.F) {
+	k := goldenKey(f)
+	raw, _ := k.SignStatement(Statement{word(1), k.Account(), addr(2), 3, 4, word(5)})
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := ParseStatement(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(s.append(nil), b[:statementSize]) {
+			t.Fatalf("%x decodes and encodes to something else", b)
+		}
+		_, _ = VerifyStatement(b)
+	})
+}
+
+func FuzzCertificate(f *testing.F) {
+	k := goldenKey(f)
+	g := DefaultGenesis().Witnessed(k.Account(), addr(2), addr(3), addr(4))
+	e := sampleEntry(k.Account())
+	raw, _ := k.SignStatement(StatementOn(k.Account(), e, e.Digest()))
+	c, _ := g.Certify(raw)
+	f.Add(c.Encode())
+	f.Add(append(Certificate{{Witness: 0}, {Witness: 63}}.Encode(), 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseCertificate(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(c.Encode(), b) || len(b) > MaxCertificate {
+			t.Fatalf("%x decodes and encodes to something else", b)
+		}
+		if c.Verify(g, e, e.Digest(), nil) == nil { // nobody has the keys of the others
+			t.Fatal("it counts")
+		}
+		for i := range c {
+			c.Statement(i, g, e, e.Digest())
+		}
+	})
+}
+
+// FuzzFollowed: what a witness keeps of a chain reads back as it was, or not at all.
+func FuzzFollowed(f *testing.F) {
+	w := &Witness{network: word(0x11), genesis: DefaultGenesis()}
+	k := goldenKey(f)
+	h := Head{Network: w.network, Account: k.Account()}
+	c := w.newFollowed(k.Account())
+	for i := range 5 {
+		e := h.Genesis(word(9), time.UnixMilli(1))
+		if i > 0 {
+			e = h.Lock(addr(byte(i)), 5, word(7), time.UnixMilli(9), time.UnixMilli(1))
+		}
+		if err := c.ApplyKnown(e, e.Digest()); err != nil {
+			f.Fatal(err)
+		}
+		h, c.newest = c.Head, e.Append(nil)
+	}
+	c.newest, c.accounts = append(c.newest, make([]byte, SignatureSize)...), []Account{k.Account()}
+	f.Add(c.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := w.newFollowed(Account{})
+		if err := c.decode(b); err == nil && !bytes.Equal(c.encode(), b) {
+			t.Fatalf("%x decodes and encodes to something else", b)
 		}
 	})
 }

@@ -159,8 +159,8 @@ func (g Genesis) validate() error {
 	}
 	clear(seen)
 	for _, w := range g.Witnesses {
-		if seen[w] {
-			return fmt.Errorf("witness %s is there twice", w)
+		if seen[w] || w.IsZero() {
+			return fmt.Errorf("witness %s is there twice, or nobody", w)
 		}
 		seen[w] = true
 	}

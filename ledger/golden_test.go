@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -178,6 +179,42 @@ func TestGoldenGrant(t *testing.T) {
 	if got, d, err := VerifyGrant(raw, genesis); err != nil || got != g || d != g.Digest() {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+func TestGoldenStatement(t *testing.T) {
+	k := goldenKey(t)
+	s := Statement{word(0x11), k.Account(), addr(0x22), 0x0102, 0x0304, word(0x33)}
+	raw, err := k.SignStatement(s)
+	golden(t, raw, err, `
+		01 # version
+		26 # kind: statement
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # witness
+		2222222222222222222222222222222222222222 # account
+		00000102 # epoch
+		0000000000000304 # seq
+		3333333333333333333333333333333333333333333333333333333333333333 # digest
+		fd7841690bbedbd4e16e0c1c85aa46dfd3685f47c793b2b58df006c010581694 # R
+		1d91d916c5e3eec8d8d4b91b02dfcc49991690777ac1f095958dd2249555a97c # S
+		00 # V`)
+	if got, err := VerifyStatement(raw); err != nil || got != s {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestGoldenCertificate(t *testing.T) {
+	one, two := Cosignature{Witness: 0x02}, Cosignature{Witness: 0x05}
+	for i := range one.Signature {
+		one.Signature[i], two.Signature[i] = 0x11, 0x22
+	}
+	golden(t, Certificate{one, two}.Encode(), nil, `
+		01 # version
+		27 # kind: certificate
+		02 # number
+		02 # witness
+		`+strings.Repeat("11", 65)+` # signature
+		05 # witness
+		`+strings.Repeat("22", 65)+` # signature`)
 }
 
 func TestGoldenGenesis(t *testing.T) {

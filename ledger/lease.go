@@ -52,6 +52,7 @@ const (
 const (
 	partLock    = 'L'
 	partClaim   = 'c'
+	partWitness = 'w' // the certificate of a lock that we accepted
 	partVoucher = 'v' // voucher, then the number of units it fully pays, u32
 	partSettle  = 's'
 	partEarn    = 'e'

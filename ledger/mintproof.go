@@ -1,10 +1,6 @@
 package ledger
 
-import (
-	"fmt"
-
-	"github.com/ethereum/go-ethereum/crypto"
-)
+import "fmt"
 
 // readMintProof is readProof for the kinds that consist of grants. Whether the signer is a mint, and what
 // its cap is, the genesis tells: see againstMint.
@@ -27,15 +23,11 @@ func readMintProof(kind ProofKind, one, two []byte) (Proof, error) {
 			return Proof{}, fmt.Errorf("proof against a mint: the grants do not contradict each other: %w", ErrMalformed)
 		}
 	}
-	p.ID = Digest(crypto.Keccak256([]byte{byte(kind)}, p.a[:], p.b[:]))
 	return p, nil
 }
 
 // againstMint checks what only the genesis can tell of a proof: that a mint is meant, and its cap.
 func (p Proof) againstMint(genesis Genesis) error {
-	if !p.Kind.OfMint() {
-		return nil
-	}
 	cap, mint := genesis.Cap(p.Account)
 	if !mint {
 		return fmt.Errorf("proof against %s: not a mint of network %s: %w", p.Account.Short(), genesis.Name, ErrMalformed)

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,8 +13,16 @@ import (
 // AcceptLock takes a payer's lock for us, which opens the lease on our side. It checks all
 // that the entry itself can show, and holds it against what the payer sent before:
 // *ForkError if that convicts it, ErrFrozen if something did before, ErrBusy if it holds
-// too many open, ErrExpired, and ErrClosed if this lock's lease is over.
+// too many open, ErrExpired, and ErrClosed if this lock's lease is over. In a network with witnesses
+// it takes AcceptWitnessed.
 func (b *Book) AcceptLock(ctx context.Context, lock []byte, now time.Time) (LockInfo, error) {
+	return b.AcceptWitnessed(ctx, lock, nil, now)
+}
+
+// AcceptWitnessed is AcceptLock with the certificate of the witnesses, nil in a network that has none: a lock
+// counts only with it, and is then final. ErrUnwitnessed tells that they are too few. A *ForkError with
+// certificates for both entries has convicted witnesses too.
+func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, now time.Time) (LockInfo, error) {
 	e, d, err := VerifyEntry(lock)
 	if err != nil {
 		return LockInfo{}, err
@@ -33,6 +42,21 @@ func (b *Book) AcceptLock(ctx context.Context, lock []byte, now time.Time) (Lock
 		return LockInfo{}, fmt.Errorf("lock %s: %w at %s", d.Short(), ErrExpired, e.Expiry().UTC().Format(time.RFC3339))
 	case e.Expiry().After(now.Add(MaxLease + b.genesis.Grace())): // grace allows for clocks that differ
 		return LockInfo{}, fmt.Errorf("lock %s until %s: at most %s ahead: %w", d.Short(), e.Expiry().UTC().Format(time.RFC3339), MaxLease, ErrExceeds)
+	}
+	if len(b.genesis.Witnesses) > 0 {
+		if len(certificate) == 0 {
+			return LockInfo{}, fmt.Errorf("lock %s: %w: it came without a certificate of network %s's witnesses", d.Short(), ErrUnwitnessed, b.genesis.Name)
+		}
+		c, err := ParseCertificate(certificate)
+		if err == nil {
+			err = c.Verify(b.genesis, e, d, b.distrusts)
+		}
+		if err != nil {
+			return LockInfo{}, fmt.Errorf("lock %s: %w", d.Short(), err)
+		}
+		certificate = bytes.Clone(certificate)
+	} else {
+		certificate = nil
 	}
 	l := &lease{id: d, lock: e}
 	raw := bytes.Clone(lock)
@@ -54,9 +78,15 @@ func (b *Book) AcceptLock(ctx context.Context, lock []byte, now time.Time) (Lock
 			return LockInfo{}, fmt.Errorf("payer %s holds %d locks: %w: let some settle first", e.Account.Short(), open, ErrBusy)
 		}
 		if err := t.observe(e, d, raw, at); err != nil {
+			if fork := (*ForkError)(nil); errors.As(err, &fork) && certificate != nil {
+				b.blame(t, fork.A, e, certificate)
+			}
 			return LockInfo{}, err
 		}
 		b.admit(t, l, raw)
+		if certificate != nil {
+			t.put(partKey(d, partWitness), certificate)
+		}
 		return l.info(), nil
 	})
 }

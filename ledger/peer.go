@@ -11,6 +11,7 @@ const (
 	frozenFork        = 1
 	frozenUnderSettle = 2
 	frozenMint        = 3
+	frozenDoubleSign  = 4
 )
 
 const peerSize = 1 + 1 + 3*4 + 4 + 8 + 32 + 4*8

@@ -18,7 +18,7 @@ type Op struct {
 // journal need of a database. It is safe for concurrent use.
 //
 // Keys are at most 1 KiB and values at most 1 MiB. The first bytes of a key up to
-// '/' name its owner: "ledger/", "job/", "node/".
+// '/' name its owner: "ledger/", "job/", "node/", "witness/".
 type Store interface {
 	// Get returns a copy of the value, or ErrNotFound.
 	Get(key []byte) ([]byte, error)

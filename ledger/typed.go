@@ -16,12 +16,13 @@ var (
 	domainName = crypto.Keccak256([]byte("P3 Credit"))
 	domainVers = crypto.Keccak256([]byte("1"))
 
-	entryType   = crypto.Keccak256([]byte("Entry(uint8 ver,uint8 type,uint16 flags,bytes32 network,address account,uint32 epoch,uint64 seq,bytes32 prev,address peer,bytes32 ref,uint64 amount,uint64 fuel,uint32 units,bytes32 evidence,uint64 granted,uint64 earned,uint64 spent,uint64 locked,bytes32 mmrRoot,uint64 timeMs,uint64 expiryMs)"))
-	claimType   = crypto.Keccak256([]byte("Claim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot)"))
-	voucherType = crypto.Keccak256([]byte("Voucher(bytes32 network,bytes32 lock,uint32 k,uint64 cumAmount,bytes32 claimDigest)"))
-	grantType   = crypto.Keccak256([]byte("Grant(bytes32 network,address mint,uint64 grantSeq,bytes32 prev,address to,uint64 amount,uint64 totalIssued)"))
-	publishType = crypto.Keccak256([]byte("Publication(bytes32 network,address account,bytes32 program)"))
-	bindingType = crypto.Keccak256([]byte("NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)"))
+	entryType     = crypto.Keccak256([]byte("Entry(uint8 ver,uint8 type,uint16 flags,bytes32 network,address account,uint32 epoch,uint64 seq,bytes32 prev,address peer,bytes32 ref,uint64 amount,uint64 fuel,uint32 units,bytes32 evidence,uint64 granted,uint64 earned,uint64 spent,uint64 locked,bytes32 mmrRoot,uint64 timeMs,uint64 expiryMs)"))
+	claimType     = crypto.Keccak256([]byte("Claim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot)"))
+	voucherType   = crypto.Keccak256([]byte("Voucher(bytes32 network,bytes32 lock,uint32 k,uint64 cumAmount,bytes32 claimDigest)"))
+	grantType     = crypto.Keccak256([]byte("Grant(bytes32 network,address mint,uint64 grantSeq,bytes32 prev,address to,uint64 amount,uint64 totalIssued)"))
+	publishType   = crypto.Keccak256([]byte("Publication(bytes32 network,address account,bytes32 program)"))
+	bindingType   = crypto.Keccak256([]byte("NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)"))
+	statementType = crypto.Keccak256([]byte("Statement(bytes32 network,address witness,address account,uint32 epoch,uint64 seq,bytes32 digest)"))
 )
 
 func newTyped(typeHash []byte, fields int) typed {
