@@ -297,7 +297,7 @@ func TestLocksForOnePlaceMeetInTheDHT(t *testing.T) {
 			}
 		}
 		ok(n.book.AcceptLock(t.Context(), two[i], time.Now()))(t)
-		n.spread.Accepted(two[i])
+		n.spread.Accepted(two[i], nil)
 	}
 	for _, n := range []*node{a, b, middle} {
 		n.awaitFrozen(t, cheat.Account())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,10 +98,11 @@ func (s *Spreader) Convicted(p ledger.Proof) {
 	}
 }
 
-// Accepted takes note of a LOCK that the book has accepted from a payer. It never blocks.
-func (s *Spreader) Accepted(lock []byte) {
+// Accepted takes note of a LOCK that the book has accepted from a payer, with the certificate of the network's
+// witnesses if it has any. It never blocks.
+func (s *Spreader) Accepted(lock, certificate []byte) {
 	select {
-	case s.locks <- bytes.Clone(lock):
+	case s.locks <- slices.Concat(lock, certificate):
 	default:
 	}
 }
@@ -111,6 +113,14 @@ func (s *Spreader) Claimed(grant []byte) {
 	select {
 	case s.grants <- bytes.Clone(grant):
 	default:
+	}
+}
+
+// conflict takes note of two signed entries that met in the DHT, and of the witnesses that signed both.
+func (s *Spreader) conflict(a, b placed) {
+	s.suspect(ledger.ProofFork, a.raw, b.raw)
+	for _, p := range ledger.DoubleSigns(s.book.Genesis(), a.e, a.certificate, b.e, b.certificate) {
+		s.suspect(p.Kind, p.A, p.B)
 	}
 }
 
@@ -232,11 +242,11 @@ func (s *Spreader) put(ctx context.Context, puts <-chan ledger.Proof) error {
 			}
 			key, value, payer = grantKey(g), raw, &g.Mint
 		case raw := <-s.locks:
-			e, err := ledger.ParseEntry(raw)
+			x, err := parsePlaced(raw)
 			if err != nil {
 				continue
 			}
-			key, value, payer = headKey(e), raw, &e.Account
+			key, value, payer = headKey(x.e), raw, &x.e.Account
 		}
 		s.within(ctx, func(ctx context.Context) error {
 			if err := s.cfg.Routing.PutValue(ctx, key, value); err != nil {

@@ -62,39 +62,58 @@ func (proofs) Select(_ string, values [][]byte) (int, error) {
 	return best, nil
 }
 
+// A placed is the value under a place: the entry, and in a network with witnesses the certificate that followed it.
+type placed struct {
+	raw         []byte // the entry, signed
+	e           ledger.Entry
+	certificate ledger.Certificate
+}
+
+func parsePlaced(value []byte) (p placed, err error) {
+	p.raw = value[:min(len(value), ledger.SignedEntrySize)]
+	if p.e, err = ledger.ParseEntry(p.raw); err == nil && len(value) > len(p.raw) {
+		p.certificate, err = ledger.ParseCertificate(value[len(p.raw):])
+	}
+	return p, err
+}
+
 type heads struct{ s *Spreader }
 
-// Validate takes only a signed entry under the key of its place.
+// Validate takes only a signed entry under the key of its place, and with it only a certificate that counts.
 func (v heads) Validate(key string, value []byte) error {
-	e, err := ledger.ParseEntry(value)
+	p, err := parsePlaced(value)
 	if err != nil {
 		return err
 	}
+	e := p.e
 	if network := v.s.book.Network(); e.Network != network {
 		return &ledger.NetworkError{Want: network, Have: e.Network}
 	}
 	if key != headKey(e) {
 		return fmt.Errorf("entry %d of %s under the key %.80q", e.Seq, e.Account, key)
 	}
-	_, _, err = ledger.VerifyEntry(value)
+	_, d, err := ledger.VerifyEntry(p.raw)
+	if err == nil && p.certificate != nil {
+		err = p.certificate.Verify(v.s.book.Genesis(), e, d, nil)
+	}
 	return err
 }
 
-// Select prefers the lowest digest. Two entries of one place are a fork, whichever wins: this is
-// where two payees that never met find out.
+// Select prefers the lowest digest, and of one entry the value with a certificate. Two entries of one place are a
+// fork, whichever wins: this is where two payees that never met find out.
 func (v heads) Select(_ string, values [][]byte) (int, error) {
-	best, at := -1, ledger.Digest{}
+	best, at, chosen := -1, ledger.Digest{}, placed{}
 	for i, raw := range values {
-		e, err := ledger.ParseEntry(raw)
+		p, err := parsePlaced(raw)
 		if err != nil {
 			continue
 		}
-		d := e.Digest()
+		d := p.e.Digest()
 		if best >= 0 && d != at {
-			v.s.suspect(ledger.ProofFork, values[best], raw)
+			v.s.conflict(chosen, p)
 		}
-		if best < 0 || bytes.Compare(d[:], at[:]) < 0 {
-			best, at = i, d
+		if c := bytes.Compare(d[:], at[:]); best < 0 || c < 0 || c == 0 && len(p.certificate) > len(chosen.certificate) {
+			best, at, chosen = i, d, p
 		}
 	}
 	if best < 0 {

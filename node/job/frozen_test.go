@@ -35,7 +35,7 @@ func TestLeaseOfAConvictedPayerStopsAtTheNextUnit(t *testing.T) {
 		net := newHub(t)
 		host, me := net.party(), net.party()
 		accepted := 0
-		host.Accepted = func([]byte) { accepted++ }
+		host.Accepted = func(_, _ []byte) { accepted++ }
 		host.provide(lends(2))
 		h := &hirer{party: me, host: host, m: me.manifest(1), price: onePer, slots: 2}
 		s := h.hire()

@@ -116,8 +116,12 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	if err := r.req.settler.remember(ctx, l.lock, holder{Peer: []byte(c.peer), Job: r.id}, ofJob); err != nil {
 		return fail(err)
 	}
+	certificate, err := r.env.certify(ctx, lock.Raw)
+	if err != nil {
+		return fail(&unwitnessed{err})
+	}
 	l.revokes = append(l.revokes, r.req.x.allow(c.peer, r.programHashes()...))
-	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work()}
+	o := &open{Manifest: r.raw, Lock: lock.Raw, Binding: r.env.Binding(), Slots: c.slots, Price: c.price, Membership: membership, Work: r.work(), Certificate: certificate}
 	o.Grants = r.grants(c.peer, o.Work)
 	if err := writeFrame(l.s, frame{Open: o}); err != nil {
 		return fail(err)
@@ -145,6 +149,12 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l.queue = min(l.grant.Queue/l.grant.Slots, units/min(l.grant.Slots, units)-1)
 	return l, nil
 }
+
+// unwitnessed is why a LOCK got no certificate: no fault of the provider it was for.
+type unwitnessed struct{ err error }
+
+func (u *unwitnessed) Error() string { return "the network's witnesses: " + u.err.Error() }
+func (u *unwitnessed) Unwrap() error { return u.err }
 
 // work is what we show a provider: what we did for others.
 func (r *run) work() [][]byte {

@@ -92,7 +92,8 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved and Who are set.
+// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved, Who and, in a network
+// without witnesses, Certify are set.
 type Env struct {
 	Net      Network
 	Groups   Groups
@@ -105,9 +106,23 @@ type Env struct {
 	Log      *slog.Logger
 	Emit     func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
 	Tell     func()                                      // something that Status shows has changed
-	Accepted func(lock []byte)                           // a payer's LOCK was accepted; may be nil
+	Accepted func(lock, certificate []byte)              // a payer's LOCK was accepted; may be nil
 	Moved    func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
 	Who      func(ledger.Account) string                 // how people know an account, "" = nobody does; may be nil
+
+	// Certify brings a LOCK of ours before the witnesses and returns their certificate.
+	Certify func(ctx context.Context, lock []byte) ([]byte, error)
+}
+
+// certify gets the certificate of a LOCK of ours from the witnesses, nil in a network that has none.
+func (e *Env) certify(ctx context.Context, lock []byte) ([]byte, error) {
+	if len(e.Book.Genesis().Witnesses) == 0 {
+		return nil, nil
+	}
+	if e.Certify == nil {
+		return nil, ledger.ErrUnwitnessed
+	}
+	return e.Certify(ctx, lock)
 }
 
 func (e *Env) moved(bytes int64) {

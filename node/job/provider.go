@@ -167,7 +167,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	if err != nil {
 		return nil, refuse(CodeManifest, "fuel limit times price: %v", err)
 	}
-	checks := 2 // binding and LOCK
+	checks := 2 + p.env.Book.Genesis().Quorum() // binding, LOCK and certificate
 	if len(m.Signed) > 0 {
 		checks++
 	}
@@ -203,7 +203,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 			p.unreserve(lease)
 		}
 	}()
-	lock, err := p.env.Book.AcceptLock(ctx, o.Lock, time.Now())
+	lock, err := p.env.Book.AcceptWitnessed(ctx, o.Lock, o.Certificate, time.Now())
 	switch {
 	case errors.Is(err, ledger.ErrFrozen), errors.As(err, new(*ledger.ForkError)):
 		return nil, refuse(CodeFrozen, "%v", err)
@@ -213,7 +213,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeRecord, "%v", err)
 	}
 	if p.env.Accepted != nil {
-		p.env.Accepted(o.Lock)
+		p.env.Accepted(o.Lock, o.Certificate)
 	}
 	switch {
 	case lock.Payer != account:

@@ -49,6 +49,8 @@ type open struct {
 	Membership []byte       `cbor:"6,keyasint,omitempty"` // signed member list of the job's group
 	Work       [][]byte     `cbor:"7,keyasint,omitempty"` // ledger.Work that the payer, or who worked for it, has done: at most flow.MaxShown
 	Grants     [][]byte     `cbor:"8,keyasint,omitempty"` // ledger.Grant to the payer, and to who paid it, in a granted network: at most maxGrants
+
+	Certificate []byte `cbor:"9,keyasint,omitempty"` // of the witnesses for Lock, in a network that has them
 }
 
 // What a payer shows of the grants to it, and of those to each account that paid for the work it shows. A provider

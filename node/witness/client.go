@@ -1,0 +1,380 @@
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/routing"
+
+	"github.com/personal-power-plant/p3/exec/canon"
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/job"
+)
+
+// askTimeout is how long one witness has for one lock, with all that it has to be shown before. It is shorter than the
+// time in which a provider expects a lease's first frame.
+const (
+	askTimeout = 8 * time.Second
+	busyWait   = 500 * time.Millisecond
+)
+
+// A Book is whose locks are witnessed: ledger.Book.
+type Book interface {
+	Network() ledger.Network
+	Genesis() ledger.Genesis
+	Show(from, to uint64, yield func(ledger.Shown) bool) error
+	Convicted(ledger.Account) bool
+	CheckOwn(ctx context.Context, entry []byte) error
+	KeepCertificate(ctx context.Context, lock ledger.Digest, certificate []byte) error
+}
+
+// A Config is the network that a Client works with. All fields are required.
+type Config struct {
+	Net     job.Network
+	Routing routing.ValueStore // made with Validators
+}
+
+// A Client asks the witnesses of a network about the locks of a book.
+type Client struct {
+	book    Book
+	cfg     Config
+	log     *slog.Logger
+	genesis ledger.Genesis
+	network ledger.Network
+	run     context.Context
+	stop    func()
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	seats []*seat    // in the order of the genesis
+	local *ledger.Witness
+}
+
+// New prepares a Client; Close ends it.
+func New(book Book, cfg Config, log *slog.Logger) *Client {
+	c := &Client{book: book, cfg: cfg, log: log, genesis: book.Genesis(), network: book.Network()}
+	c.run, c.stop = context.WithCancel(context.Background())
+	for _, a := range c.genesis.Witnesses {
+		s := &seat{account: a, turn: make(chan struct{}, 1), next: ^uint64(0)}
+		s.turn <- struct{}{}
+		c.seats = append(c.seats, s)
+	}
+	return c
+}
+
+// Close ends what still asks.
+func (c *Client) Close() { c.stop(); c.wg.Wait() }
+
+// SetLocal tells that one of the witnesses is at work in this process.
+func (c *Client) SetLocal(w *ledger.Witness) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.local = w
+}
+
+// A State is a witness as this node sees it.
+type State struct {
+	Account   ledger.Account
+	Peer      string // where it is asked, "" = not known yet
+	Convicted bool
+	Asked     time.Time // last, zero = never
+	Err       error     // what came of that, nil = it signed
+}
+
+// States are the network's witnesses in the order of the genesis.
+func (c *Client) States() []State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []State
+	for _, s := range c.seats {
+		st := State{Account: s.account, Asked: s.at, Err: s.last, Convicted: c.book.Convicted(s.account)}
+		if s.peer != "" {
+			st.Peer = s.peer.String()
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// Certify asks all witnesses at once about a lock of the book, signed, and returns the encoded certificate when a
+// quorum has signed. A *ledger.QuorumError tells that they cannot come together: how many did, and why others did not.
+func (c *Client) Certify(ctx context.Context, lock []byte) ([]byte, error) {
+	e, err := ledger.ParseEntry(lock)
+	if err != nil {
+		return nil, err
+	}
+	return c.gather(ctx, target{lock, e, e.Digest()})
+}
+
+// A target is the entry that statements are wanted on.
+type target struct {
+	raw []byte
+	e   ledger.Entry
+	d   ledger.Digest
+}
+
+// gather asks every witness, until a quorum has signed or cannot any more. Those that are slow are heard to
+// the end in the background, so that they do not fall behind.
+func (c *Client) gather(ctx context.Context, t target) ([]byte, error) {
+	type result struct {
+		s         *seat
+		statement []byte
+		err       error
+	}
+	failed := &ledger.QuorumError{Need: c.genesis.Quorum(), Of: len(c.seats)}
+	results := make(chan result, len(c.seats))
+	asked := 0
+	for _, s := range c.seats {
+		if c.book.Convicted(s.account) {
+			failed.Why = append(failed.Why, s.account.Short()+" was convicted of signing twice")
+			continue
+		}
+		asked++
+		c.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(c.run, askTimeout)
+			defer cancel()
+			statement, err := c.turn(ctx, s, t)
+			results <- result{s, statement, err}
+		})
+	}
+	var statements [][]byte
+	for range asked {
+		var r result
+		select {
+		case r = <-results:
+		case <-ctx.Done():
+			failed.Signed = len(statements)
+			failed.Why = append(failed.Why, "the others have not answered yet")
+			return nil, errors.Join(failed, ctx.Err())
+		}
+		if r.err != nil {
+			failed.Why = append(failed.Why, fmt.Sprintf("%s: %v", r.s.account.Short(), r.err))
+			continue
+		}
+		if statements = append(statements, r.statement); len(statements) == failed.Need {
+			cert, err := c.genesis.Certify(statements...)
+			return cert.Encode(), err
+		}
+	}
+	failed.Signed = len(statements)
+	return nil, failed
+}
+
+// turn asks one witness when it is our turn, and notes what came of it.
+func (c *Client) turn(ctx context.Context, s *seat, t target) (statement []byte, err error) {
+	select {
+	case <-s.turn:
+		defer func() { s.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("it has not answered what it was asked before: %w", ctx.Err())
+	}
+	statement, err = c.chain(ctx, s, t)
+	if err == nil {
+		err = checkStatement(statement, s.account, t)
+	}
+	c.mu.Lock()
+	s.last, s.at = err, time.Now()
+	c.mu.Unlock()
+	if no := (*Refusal)(nil); errors.As(err, &no) && len(no.Entry) > 0 {
+		// It signed an entry of ours that is not in our chain: this disk has lost it, or a second copy is at work.
+		if own := c.book.CheckOwn(ctx, no.Entry); own != nil {
+			c.log.Warn("a witness holds an entry of this account that is not here", "witness", s.account, "err", own)
+		}
+	}
+	return statement, err
+}
+
+func checkStatement(raw []byte, witness ledger.Account, t target) error {
+	s, err := ledger.VerifyStatement(raw)
+	if err == nil && s != ledger.StatementOn(witness, t.e, t.d) {
+		err = fmt.Errorf("it signed something else: %w", ledger.ErrConflict)
+	}
+	return err
+}
+
+// An exchange asks a witness one question after another.
+type exchange func(question) (answer, error)
+
+// dial opens an exchange with a witness.
+func (c *Client) dial(ctx context.Context, s *seat) (exchange, func(), error) {
+	c.mu.Lock()
+	local := c.local
+	c.mu.Unlock()
+	if local != nil && local.Account() == s.account {
+		return func(q question) (answer, error) {
+			list := make([]ledger.Shown, len(q.Shown))
+			for i, x := range q.Shown {
+				list[i] = ledger.Shown(x)
+			}
+			return answerOf(local.Sign(ctx, list)), nil
+		}, func() {}, nil
+	}
+	p, err := c.where(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := c.cfg.Net.Open(ctx, p, Protocol, maxFrame)
+	if err != nil {
+		c.mu.Lock()
+		s.peer = "" // it may have moved: look again next time
+		c.mu.Unlock()
+		return nil, nil, fmt.Errorf("not reached: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { st.Reset() })
+	return func(q question) (answer, error) { return say(st, q) }, func() { stop(); st.Close() }, nil
+}
+
+func say(s job.Stream, q question) (a answer, err error) {
+	if err := write(s, q); err != nil {
+		return a, err
+	}
+	s.SetIdle(askTimeout)
+	b, err := s.ReadFrame()
+	if err != nil {
+		return a, fmt.Errorf("no answer: %w", err)
+	}
+	return a, canon.Unmarshal(b, &a)
+}
+
+// chain shows a witness our chain up to a lock, from where it left off, and returns its statement on that.
+func (c *Client) chain(ctx context.Context, s *seat, t target) ([]byte, error) {
+	ask, done, err := c.dial(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	c.mu.Lock()
+	from := min(s.next, t.e.Seq)
+	c.mu.Unlock()
+	told := false // from is where the witness said it is
+	for {
+		list, last, err := c.stretch(ctx, from, t.e.Seq)
+		if err != nil {
+			return nil, err
+		}
+		a, err := ask(question{Shown: list})
+		switch {
+		case err != nil:
+			return nil, err
+		case a.Refuse != nil && a.Refuse.Code == CodeBusy:
+			select {
+			case <-time.After(busyWait):
+				continue
+			case <-ctx.Done():
+				return nil, fmt.Errorf("%s: %w", codeText[CodeBusy], ctx.Err())
+			}
+		case a.Refuse != nil:
+			return nil, &Refusal{a.Refuse.Code, clip(a.Refuse.Text), a.Refuse.Entry}
+		case a.Behind != nil && (told || a.Behind.Next >= from):
+			return nil, fmt.Errorf("it asks for entry %d after entry %d: %w", a.Behind.Next, from, ledger.ErrMalformed)
+		case a.Behind != nil:
+			from, told = a.Behind.Next, true
+			continue
+		}
+		c.mu.Lock()
+		s.next = last + 1
+		c.mu.Unlock()
+		if last == t.e.Seq {
+			return a.Statement, nil
+		}
+		from, told = last+1, true
+	}
+}
+
+// stretch is what one question shows of our chain, from a place on; last is the place where it ends.
+func (c *Client) stretch(ctx context.Context, from, to uint64) (list []shown, last uint64, err error) {
+	var missing []*shown
+	bytes, checks, quorum := 0, 0, c.genesis.Quorum()
+	last = from
+	err = c.book.Show(from, to, func(x ledger.Shown) bool {
+		y := shown(x)
+		bytes, checks = bytes+x.Size()+ledger.MaxCertificate*min(1, len(x.Lock)), checks+y.checks(quorum)
+		if len(list) > 0 && (len(list) == maxShown || bytes > maxBytes || checks > maxChecks) {
+			return false
+		}
+		list, last = append(list, y), from+uint64(len(list))
+		return true
+	})
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("entry %d is not here any more: %w", from, ledger.ErrNotFound)
+	}
+	for i := range list {
+		if len(list[i].Lock) > 0 && len(list[i].Certificate) == 0 {
+			missing = append(missing, &list[i])
+		}
+	}
+	for _, m := range missing {
+		if err == nil {
+			m.Certificate, err = c.certificate(ctx, m.Lock)
+		}
+	}
+	return list, last, err
+}
+
+// certificate gets the certificate of a lock that we accepted anew, after the disk has lost it: each witness
+// gives again what it signed.
+func (c *Client) certificate(ctx context.Context, lock []byte) ([]byte, error) {
+	cert, err := c.regather(ctx, lock)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of a lock we earned from: %w", err)
+	}
+	e, err := ledger.ParseEntry(lock)
+	if err == nil {
+		err = c.book.KeepCertificate(ctx, e.Digest(), cert)
+	}
+	return cert, err
+}
+
+// regather is gather without turns, which the caller may hold.
+func (c *Client) regather(ctx context.Context, lock []byte) ([]byte, error) {
+	e, err := ledger.ParseEntry(lock)
+	if err != nil {
+		return nil, err
+	}
+	t := target{lock, e, e.Digest()}
+	failed := &ledger.QuorumError{Need: c.genesis.Quorum(), Of: len(c.seats)}
+	var mu sync.Mutex
+	var statements [][]byte
+	var wg sync.WaitGroup
+	for _, s := range c.seats {
+		wg.Go(func() {
+			statement, err := c.once(ctx, s, t)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failed.Why = append(failed.Why, fmt.Sprintf("%s: %v", s.account.Short(), err))
+				return
+			}
+			statements = append(statements, statement)
+		})
+	}
+	wg.Wait()
+	if failed.Signed = len(statements); failed.Signed < failed.Need {
+		return nil, failed
+	}
+	cert, err := c.genesis.Certify(statements...)
+	return cert.Encode(), err
+}
+
+// once asks a witness about an entry that it has been shown before.
+func (c *Client) once(ctx context.Context, s *seat, t target) ([]byte, error) {
+	ask, done, err := c.dial(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	a, err := ask(question{Shown: []shown{{Entry: t.raw}}})
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Refuse != nil:
+		return nil, &Refusal{a.Refuse.Code, clip(a.Refuse.Text), a.Refuse.Entry}
+	case a.Behind != nil:
+		return nil, errors.New("it does not know the lock")
+	}
+	return a.Statement, checkStatement(a.Statement, s.account, t)
+}

@@ -1,0 +1,186 @@
+package witness
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
+
+	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node/job"
+)
+
+// Bounds of what peers can ask of a witness, judgements. A signature takes some 100 µs to check.
+const (
+	maxServed     = 64 // streams at a time
+	maxPerPeer    = 4
+	checksPerPeer = 512 // signatures a second, of one peer
+	burstPerPeer  = 4096
+	checksOfAll   = 4096
+	burstOfAll    = 16384
+	newChain      = 256  // what opening a chain costs besides: it stays on the disk for ever
+	maxMetered    = 4096 // peers with a bucket of their own
+
+	idleTime  = 10 * time.Second // a question must come by then
+	maxRounds = 4096             // questions on one stream
+)
+
+// A Server answers for a witness.
+type Server struct {
+	w       *ledger.Witness
+	quorum  int
+	binding func() []byte
+	convict func(ctx context.Context, proof []byte)
+	log     *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	served map[peer.ID]int
+	total  int
+	peers  map[peer.ID]*rate.Limiter
+	all    *rate.Limiter
+}
+
+// Serve has w answer on net from now on. binding is where it is asked, signed by its key; convict is told of
+// proofs against accounts that showed it a fork.
+func Serve(net job.Network, w *ledger.Witness, genesis ledger.Genesis, binding func() []byte, convict func(ctx context.Context, proof []byte), log *slog.Logger) *Server {
+	s := &Server{
+		w: w, quorum: genesis.Quorum(), binding: binding, convict: convict, log: log,
+		served: map[peer.ID]int{}, peers: map[peer.ID]*rate.Limiter{}, all: rate.NewLimiter(checksOfAll, burstOfAll),
+	}
+	net.Handle(Protocol, maxFrame, s.serve)
+	return s
+}
+
+// Witness is who answers.
+func (s *Server) Witness() *ledger.Witness { return s.w }
+
+func (s *Server) serve(ctx context.Context, st job.Stream) {
+	p := st.Peer()
+	if !s.admit(p) {
+		_ = write(st, answer{Refuse: &refusal{Code: CodeBusy}})
+		return
+	}
+	defer s.dismiss(p)
+	for range maxRounds {
+		st.SetIdle(idleTime)
+		b, err := st.ReadFrame()
+		if err != nil {
+			return
+		}
+		a := s.answer(ctx, p, b)
+		if write(st, a) != nil || a.Refuse != nil && a.Refuse.Code == CodeRecord {
+			return
+		}
+	}
+}
+
+// answer is one question's.
+func (s *Server) answer(ctx context.Context, p peer.ID, b []byte) answer {
+	q, checks, err := parseQuestion(b, s.quorum)
+	if err != nil {
+		return answer{Refuse: &refusal{Code: CodeRecord, Text: clip(err.Error())}}
+	}
+	if q.Who {
+		return answer{Binding: s.binding()}
+	}
+	if opens(q.Shown[0].Entry) {
+		checks += newChain
+	}
+	if !s.allow(p, checks, time.Now()) {
+		return answer{Refuse: &refusal{Code: CodeBusy}}
+	}
+	list := make([]ledger.Shown, len(q.Shown))
+	for i, x := range q.Shown {
+		list[i] = ledger.Shown(x)
+	}
+	statement, err := s.w.Sign(ctx, list)
+	if fork := (*ledger.ForkError)(nil); errors.As(err, &fork) {
+		if proof, err := ledger.NewProof(ledger.ProofFork, fork.A, fork.B); err == nil {
+			s.convict(ctx, proof.Encode())
+		}
+	}
+	return answerOf(statement, err)
+}
+
+// answerOf puts what ledger.Witness.Sign returned on the wire.
+func answerOf(statement []byte, err error) answer {
+	if err == nil {
+		return answer{Statement: statement}
+	}
+	var far *ledger.BehindError
+	if errors.As(err, &far) {
+		return answer{Behind: &behind{far.Next}}
+	}
+	r := &refusal{Code: CodeRecord, Text: clip(err.Error())}
+	var fork *ledger.ForkError
+	var other *ledger.WitnessedError
+	switch {
+	case errors.As(err, &fork):
+		r.Code, r.Entry = CodeConflict, fork.A
+	case errors.As(err, &other):
+		r.Code, r.Entry = CodeConflict, other.Entry
+	case errors.Is(err, ledger.ErrFrozen):
+		r.Code = CodeFrozen
+	case errors.Is(err, ledger.ErrUnbacked):
+		r.Code = CodeBacking
+	case errors.Is(err, ledger.ErrReadOnly):
+		r.Code = CodeReadOnly
+	case errors.Is(err, ledger.ErrMalformed), errors.Is(err, ledger.ErrSignature):
+	default:
+		r.Code = CodeRule
+	}
+	return answer{Refuse: r}
+}
+
+// opens reports whether an encoded entry is the first of a chain.
+func opens(entry []byte) bool {
+	const seqAt = 1 + 1 + 2 + 32 + 20 + 4
+	return len(entry) >= seqAt+8 && binary.BigEndian.Uint64(entry[seqAt:]) == 0
+}
+
+// allow takes tokens of the peer's bucket and of everybody's.
+func (s *Server) allow(p peer.ID, checks int, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.peers[p]
+	if b == nil {
+		if len(s.peers) >= maxMetered { // a full bucket remembers nothing
+			maps.DeleteFunc(s.peers, func(_ peer.ID, b *rate.Limiter) bool { return b.TokensAt(now) >= burstPerPeer })
+		}
+		if b = rate.NewLimiter(checksPerPeer, burstPerPeer); len(s.peers) < maxMetered {
+			s.peers[p] = b
+		} else if b = s.all; !b.AllowN(now, checks) {
+			return false
+		}
+	}
+	if b == s.all {
+		return true
+	}
+	return s.all.TokensAt(now) >= float64(checks) && b.AllowN(now, checks) && s.all.AllowN(now, checks)
+}
+
+func (s *Server) admit(p peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= maxServed || s.served[p] >= maxPerPeer {
+		return false
+	}
+	s.total++
+	s.served[p]++
+	return true
+}
+
+func (s *Server) dismiss(p peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.served[p]--; s.served[p] == 0 {
+		delete(s.served, p)
+	}
+}
