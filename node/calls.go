@@ -49,6 +49,8 @@ const (
 	CallHost        Call = "POST /v1/host"
 	CallHostWhy     Call = "GET /v1/host/why"
 	CallPolicy      Call = "POST /v1/host/policy"
+	CallWitness     Call = "GET /v1/witness"
+	CallBeWitness   Call = "POST /v1/witness"
 	CallShutdown    Call = "POST /v1/shutdown"
 )
 

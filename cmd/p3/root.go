@@ -115,7 +115,7 @@ Global flags and those of p3 up can be given as variables: --data-dir as P3_DATA
 	f.DurationVar(&a.timeout, "timeout", 0, "give up after this long (0 = never)")
 	root.AddCommand(
 		a.upCmd(), a.downCmd(), a.statusCmd(), a.mapCmd(), a.sweepCmd(), a.schemaCmd(), a.runCmd(), a.publishCmd(), a.jobCmd(), a.offerCmd(), a.creditCmd(),
-		a.peerCmd(), a.joinCmd(), a.inviteCmd(), a.orgCmd(), a.pauseCmd(), a.resumeCmd(), a.hostCmd(), a.doctorCmd(), a.demoCmd(), a.tuiCmd(), a.topCmd(), a.versionCmd(),
+		a.peerCmd(), a.joinCmd(), a.inviteCmd(), a.orgCmd(), a.witnessCmd(), a.pauseCmd(), a.resumeCmd(), a.hostCmd(), a.doctorCmd(), a.demoCmd(), a.tuiCmd(), a.topCmd(), a.versionCmd(),
 	)
 	return root
 }

@@ -26,7 +26,7 @@ import (
 )
 
 type upOptions struct {
-	donate, foreground, noLAN, relay, native bool
+	donate, foreground, noLAN, relay, native, witness bool
 	name, memory, disk, price, reach         string
 	priority, preset                         string
 	slots                                    int
@@ -71,6 +71,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 	f.StringVar(&o.passphrase, "passphrase-file", "", "first line: the passphrase of the account key, if it has one; - is stdin (default: $P3_PASSPHRASE, or ask)")
 	f.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile to this file while in the foreground")
 	f.MarkHidden("cpuprofile")
+	f.BoolVar(&o.witness, "witness", false, "be one of the network's witnesses, if its founder named this node's witness key (see p3 witness)")
 	f.BoolVar(&o.relay, "relay", false, "relay for peers behind NAT")
 	return c
 }
@@ -78,7 +79,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 func (o upOptions) config(a *app) (daemon.Config, error) {
 	cfg := daemon.Config{
 		Dir: a.dataDir, Socket: a.socketPath(), Name: o.name, Version: version(), Donate: o.donate, Slots: o.slots,
-		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay, Native: o.native,
+		Preset: o.preset, Listen: o.listen, NoLAN: o.noLAN, Reach: p2p.Reach(o.reach), Relay: o.relay, Native: o.native, Witness: o.witness,
 		Passphrase: a.passphrase(o.passphrase),
 	}
 	for _, x := range []struct {
@@ -166,6 +167,11 @@ func (a *app) up(c *cobra.Command, o upOptions) error {
 	if st, err := cl.Status(ctx); err == nil {
 		if c.Flags().Changed("donate") && st.Host.Donating != o.donate {
 			if _, err := cl.SetHost(ctx, node.HostChange{Donate: &o.donate}); err != nil {
+				return err
+			}
+		}
+		if o.witness {
+			if _, err := cl.BeWitness(ctx); err != nil {
 				return err
 			}
 		}

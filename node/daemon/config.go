@@ -46,6 +46,8 @@ type Config struct {
 	Reach  p2p.Reach
 	Relay  bool
 
+	Witness bool // make a witness key if there is none; with one, a node of a network that names it is a witness
+
 	// For simulations and tests.
 	Idle    idle.Options // where the owner is looked for
 	Host    host.Host    // instead of one of our own

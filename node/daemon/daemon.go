@@ -28,6 +28,7 @@ import (
 	"github.com/personal-power-plant/p3/node/job"
 	"github.com/personal-power-plant/p3/node/localapi"
 	"github.com/personal-power-plant/p3/node/p2p"
+	"github.com/personal-power-plant/p3/node/witness"
 )
 
 // bindingLife is how long a NodeBinding stands; it is renewed at every start and after half of it.
@@ -53,10 +54,12 @@ type Daemon struct {
 	issuer    *ledger.Issuer // nil: no mint's key is here
 	granter   *job.Granter   // nil in a mutual network
 	fraud     *fraud.Spreader
+	council   council
 	host      *hostState
 	diary     *diary
 	bound     time.Time // of the last binding; owned by the start, then by hostState.run
 
+	run      context.Context // while it runs
 	stopping chan struct{}
 	stopOnce sync.Once
 	cancel   context.CancelFunc
@@ -73,6 +76,7 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	d := &Daemon{cfg: cfg, log: cfg.Log, started: time.Now(), diary: newDiary(), stopping: make(chan struct{})}
 	var run context.Context
 	run, d.cancel = context.WithCancel(context.Background())
+	d.run = run
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -93,6 +97,9 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	if err := d.openNetwork(ctx, k, m); err != nil {
+		return nil, err
+	}
+	if err := d.openWitnesses(run); err != nil {
 		return nil, err
 	}
 	if err := d.openJobs(run, k); err != nil {
@@ -303,6 +310,9 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 func (d *Daemon) validators() map[string]record.Validator {
 	v := dht.Validators(d.book.Network())
 	maps.Copy(v, d.fraud.Validators())
+	if len(d.genesis.Witnesses) > 0 {
+		maps.Copy(v, witness.Validators(d.genesis, d.book.Network()))
+	}
 	return v
 }
 
@@ -320,6 +330,9 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	}
 	env.Moved = d.host.moved
 	env.Accepted = d.fraud.Accepted
+	if d.council.client != nil {
+		env.Certify = d.council.client.Certify
+	}
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
 	d.closing(d.host.close)
@@ -384,6 +397,7 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 			select {
 			case slots <- struct{}{}:
 				d.fraud.Met(ctx, p)
+				d.metWitness(ctx, p)
 				<-slots
 				if d.granter != nil {
 					d.granter.Met()

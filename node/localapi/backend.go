@@ -79,6 +79,10 @@ type Backend interface {
 	SetPolicy(ctx context.Context, c node.PolicyChange) (node.HostWhy, error)
 	// Recover asks peers for what the ledger has lost and puts it back.
 	Recover(ctx context.Context, sure bool) (node.Recovery, error)
+	// Witness tells what the node has to do with witnesses.
+	Witness(ctx context.Context) (node.WitnessStatus, error)
+	// BeWitness makes a witness key if there is none, and serves if the network names it; Why says if not.
+	BeWitness(ctx context.Context) (node.WitnessStatus, error)
 	// Shutdown begins to stop the node and returns at once, so that the reply still gets out.
 	Shutdown(ctx context.Context) error
 }

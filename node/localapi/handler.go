@@ -80,6 +80,8 @@ func Handler(b Backend) http.Handler {
 	value(node.CallHost, h.host)
 	value(node.CallHostWhy, func(r *http.Request) (any, error) { return b.HostWhy(r.Context()) })
 	value(node.CallPolicy, h.policy)
+	value(node.CallWitness, func(r *http.Request) (any, error) { return b.Witness(r.Context()) })
+	value(node.CallBeWitness, func(r *http.Request) (any, error) { return b.BeWitness(r.Context()) })
 	value(node.CallShutdown, func(r *http.Request) (any, error) { return struct{}{}, b.Shutdown(r.Context()) })
 
 	stream(node.CallWatch, h.watch)

@@ -552,6 +552,14 @@ func (n *Node) Recover(context.Context, bool) (node.Recovery, error) {
 	return node.Recovery{Signs: true}, nil
 }
 
+// Witness is of a network without witnesses.
+func (n *Node) Witness(context.Context) (node.WitnessStatus, error) {
+	return node.WitnessStatus{Witnesses: []node.WitnessSeat{}}, nil
+}
+
+// BeWitness finds that the network has none.
+func (n *Node) BeWitness(ctx context.Context) (node.WitnessStatus, error) { return n.Witness(ctx) }
+
 // Shutdown sets Stopped.
 func (n *Node) Shutdown(context.Context) error {
 	n.Change(func(s *State) { s.Stopped = true })

@@ -51,6 +51,20 @@ func New(t testing.TB, seed uint64, link Link) *Net {
 	return n
 }
 
+// Witnesses makes the nodes of these names, once they are added, the witnesses of the network. Call it before Add.
+func (n *Net) Witnesses(names ...string) {
+	n.t.Helper()
+	var all []ledger.Account
+	for _, name := range names {
+		k, err := ledger.ParseKey(n.secret(name, "witness"))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		all = append(all, k.Account())
+	}
+	n.genesis = n.genesis.Witnessed(all...)
+}
+
 func (n *Net) close() {
 	if n.t.Failed() {
 		n.t.Logf("seed %d", n.seed)

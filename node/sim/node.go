@@ -25,12 +25,13 @@ import (
 
 // Options say what a node is like. The zero value only requests.
 type Options struct {
-	Donate bool
-	Slots  int          // 0 = 1
-	Speed  uint64       // fuel per second; 0 = 1,000,000
-	Price  ledger.Price // zero = Price
-	Lies   bool         // every result it shows is wrong
-	As     string       // the name of a node whose account key this one has too: with a disk of its own, it forks that account
+	Donate  bool
+	Slots   int          // 0 = 1
+	Speed   uint64       // fuel per second; 0 = 1,000,000
+	Price   ledger.Price // zero = Price
+	Lies    bool         // every result it shows is wrong
+	Witness bool         // one of those that the network was made with
+	As      string       // the name of a node whose account key this one has too: with a disk of its own, it forks that account
 }
 
 // A Node is one machine: a daemon while it runs, and what is left of it on its disk while it does not.
@@ -90,7 +91,11 @@ func (x *Node) identify() (err error) {
 	if err := os.MkdirAll(keys, 0o700); err != nil {
 		return err
 	}
-	for name, b := range map[string][]byte{"account": account, "node": secret} {
+	files := map[string][]byte{"account": account, "node": secret}
+	if x.opt.Witness {
+		files["witness"] = x.n.secret(x.Name, "witness")
+	}
+	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(keys, name), []byte(hex.EncodeToString(b)), 0o600); err != nil {
 			return err
 		}
