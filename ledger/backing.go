@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // A Shown is an entry of a chain as it is shown to a witness: with what backs it, if it takes credit up.
@@ -12,50 +13,69 @@ type Shown struct {
 	// Of a TypeEarn only: the payer's lock, the certificate of the witnesses for it, and what was paid of it,
 	// a settle or, with FlagVoucher, a voucher.
 	Lock, Certificate, Paid []byte
+	Grant                   []byte // of a TypeGrant only: what the mint signed
 }
 
 // Size is about how many bytes it takes on the wire.
-func (s Shown) Size() int { return 16 + len(s.Entry) + len(s.Lock) + len(s.Certificate) + len(s.Paid) }
+func (s Shown) Size() int {
+	return 16 + len(s.Entry) + len(s.Lock) + len(s.Certificate) + len(s.Paid) + len(s.Grant)
+}
 
-// names is the lock whose credit e takes up, zero for other types. It checks that what is shown belongs to
-// e, and no signature.
-func (s Shown) names(e Entry) (Entry, error) {
-	switch {
-	case e.Type == TypeGrant:
-		return Entry{}, fmt.Errorf("grant %d of %s: %w: this p3 cannot check a grant; update p3", e.Seq, e.Account.Short(), ErrUnbacked)
-	case e.Type != TypeEarn && len(s.Lock)+len(s.Certificate)+len(s.Paid) > 0:
-		return Entry{}, fmt.Errorf("%s %d: needs no backing: %w", e.Type, e.Seq, ErrMalformed)
-	case e.Type != TypeEarn:
-		return Entry{}, nil
+// A source is where an entry takes credit from.
+type source struct {
+	lock  Entry   // of a TypeEarn
+	grant Grant   // of a TypeGrant
+	to    Account // who may take it up; zero for other types
+}
+
+// source reads what is shown to back e. It checks that this belongs to e, and no signature.
+func (s Shown) source(e Entry) (from source, err error) {
+	if e.Type != TypeEarn && len(s.Lock)+len(s.Certificate)+len(s.Paid) > 0 || e.Type != TypeGrant && len(s.Grant) > 0 {
+		return from, fmt.Errorf("%s %d: shown with what it does not need: %w", e.Type, e.Seq, ErrMalformed)
 	}
-	lock, err := ParseEntry(s.Lock)
-	if err != nil {
-		return Entry{}, unbacked(e, err)
+	switch e.Type {
+	case TypeGrant:
+		if from.grant, err = ParseGrant(s.Grant); err != nil {
+			return from, unbacked(e, err)
+		}
+		g := from.grant
+		if g.Network != e.Network || g.Digest() != e.Ref || g.Mint != e.Peer || g.Amount != e.Amount {
+			return from, unbacked(e, errors.New("shown with another grant"))
+		}
+		from.to = g.To
+	case TypeEarn:
+		if from.lock, err = ParseEntry(s.Lock); err != nil {
+			return from, unbacked(e, err)
+		}
+		l := from.lock
+		if l.Type != TypeLock || l.Network != e.Network || l.Digest() != e.Ref || l.Account != e.Peer || e.Amount > l.Amount {
+			return from, unbacked(e, errors.New("shown with another lock"))
+		}
+		from.to = l.Peer
 	}
-	if lock.Type != TypeLock || lock.Network != e.Network || lock.Digest() != e.Ref || lock.Account != e.Peer || e.Amount > lock.Amount {
-		return Entry{}, unbacked(e, errors.New("shown with another lock"))
-	}
-	return lock, nil
+	return from, nil
 }
 
 func unbacked(e Entry, why error) error {
 	return fmt.Errorf("%s %d of %s: %w: %w", e.Type, e.Seq, e.Account.Short(), ErrUnbacked, why)
 }
 
-// backed checks that the credit which entry e takes up was set aside for it, finally: by a lock that a
-// quorum of witnesses signed, and of which the payer signed this much away. Statements of witnesses that
-// were convicted since count: up to f of them cannot have made this lock one of two.
-func (s Shown) backed(g Genesis, e Entry) error {
-	lock, err := s.names(e)
-	if err != nil || e.Type != TypeEarn {
-		return err
+// backed checks that the credit which entry e takes up was created for it by a mint, or set aside for it,
+// finally: by a lock that a quorum of witnesses signed, and of which the payer signed this much away. Statements
+// of witnesses that were convicted since count: up to f of them cannot have made this lock one of two.
+func (s Shown) backed(g Genesis, e Entry, from source) error {
+	var err error
+	switch e.Type {
+	case TypeGrant:
+		_, _, err = VerifyGrant(s.Grant, g)
+	case TypeEarn:
+		d := from.lock.Digest()
+		var c Certificate
+		if c, err = ParseCertificate(s.Certificate); err == nil {
+			err = errors.Join(s.paid(e, from.lock), verify(from.lock.Account, d, s.Lock), c.Verify(g, from.lock, d, nil))
+		}
 	}
-	c, err := ParseCertificate(s.Certificate)
 	if err != nil {
-		return unbacked(e, err)
-	}
-	d := lock.Digest()
-	if err := errors.Join(s.paid(e, lock), verify(lock.Account, d, s.Lock), c.Verify(g, lock, d, nil)); err != nil {
 		return unbacked(e, err)
 	}
 	return nil
@@ -101,12 +121,33 @@ func (b *Book) Show(from, to uint64, yield func(Shown) bool) error {
 			return false
 		}
 		s := Shown{Entry: bytes.Clone(raw)}
-		if e.Type == TypeEarn {
+		switch e.Type {
+		case TypeEarn:
 			bad = b.showBacking(&s, e)
+		case TypeGrant:
+			if s.Grant, bad = b.claimedGrant(e); bad == nil && s.Grant == nil {
+				bad = fmt.Errorf("grant %d: what the mint signed is not here: the ledger is damaged, restore it from a backup: %w", e.Seq, ErrNotFound)
+			}
 		}
 		return bad == nil && yield(s)
 	})
 	return errors.Join(err, bad)
+}
+
+// claimedGrant is what the mint signed of the grant that an entry of ours takes up, nil if it is not here.
+func (b *Book) claimedGrant(e Entry) ([]byte, error) {
+	for a := range b.mine {
+		grants, err := b.GrantsTo(a, math.MaxInt)
+		if err != nil {
+			return nil, err
+		}
+		for _, raw := range grants {
+			if g, err := ParseGrant(raw); err != nil || g.Mint == e.Peer && g.Amount == e.Amount && g.Digest() == e.Ref {
+				return raw, err
+			}
+		}
+	}
+	return nil, nil
 }
 
 func (b *Book) showBacking(s *Shown, e Entry) error {

@@ -15,8 +15,8 @@ const (
 	MaxShown = 512
 
 	// KeptEntries is how many of the newest entries of a chain a witness keeps, to answer again and to show
-	// what it signed. Older places are refused without the proof. At 414 bytes they come to 420 KB a chain.
-	KeptEntries = 1024
+	// what it signed. Older places are refused without the proof. At 532 bytes they come to 136 KB a chain.
+	KeptEntries = 256
 
 	// MaxWitnessed bounds the chains a witness follows. Making an account costs nothing, so what they take
 	// on its disk must have an end; and to forget one would be to sign twice. A new chain takes some 1 KB.
@@ -63,7 +63,7 @@ type Witness struct {
 	key     Key
 	genesis Genesis
 	network Network
-	frozen  func(Account) bool
+	judge   Judge // may be nil
 
 	mu      sync.Mutex // held by the one request that changes the store; guards what follows
 	done    progress
@@ -72,10 +72,16 @@ type Witness struct {
 	broken  error
 }
 
-// OpenWitness opens the witness that key is in the network of genesis. frozen tells whom it signs nothing
-// for any more. The store and the fence, which may be nil, stay the caller's. A store that is behind its
+// A Judge knows who was convicted, and convicts mints: a Book.
+type Judge interface {
+	Convicted(Account) bool
+	LearnGrants(ctx context.Context, grants [][]byte) error
+}
+
+// OpenWitness opens the witness that key is in the network of genesis. It signs nothing for whom judge, which may
+// be nil, knows as convicted, and shows it all grants. The store and the fence, which may be nil, stay the caller's. A store that is behind its
 // fence gives ErrReadOnly: who knows what it signed since?
-func OpenWitness(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis, frozen func(Account) bool) (*Witness, error) {
+func OpenWitness(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis, judge Judge) (*Witness, error) {
 	network, err := genesis.ID()
 	if err != nil {
 		return nil, err
@@ -83,7 +89,7 @@ func OpenWitness(ctx context.Context, store Store, fence Fence, key Key, genesis
 	if genesis.Witness(key.Account()) < 0 {
 		return nil, fmt.Errorf("account %s is not a witness of network %s: its genesis has to name it: %w", key.Account(), genesis.Name, ErrConflict)
 	}
-	w := &Witness{store: store, fence: fence, key: key, genesis: genesis, network: network, frozen: frozen}
+	w := &Witness{store: store, fence: fence, key: key, genesis: genesis, network: network, judge: judge}
 	if err := w.load(ctx); err != nil {
 		return nil, fmt.Errorf("open witness %s: %w", key.Account().Short(), err)
 	}
@@ -152,21 +158,41 @@ func (w *Witness) answer(ctx context.Context, shown []Shown) ([]byte, error) {
 		if err := verify(x.e.Account, x.d, x.Entry); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", x.e.Type, x.d.Short(), err)
 		}
-		if err := x.backed(w.genesis, x.e); err != nil {
+		if err := x.backed(w.genesis, x.e, x.from); err != nil {
 			return nil, err
 		}
+	}
+	if err := w.learn(ctx, s); err != nil {
+		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.sign(ctx, s, true)
 }
 
+// learn holds the grants shown, which are verified, against those of their mints that were seen before: a mint that
+// signed two for one place is convicted now, before anything is signed.
+func (w *Witness) learn(ctx context.Context, s []link) error {
+	var grants [][]byte
+	for _, x := range s {
+		if x.e.Type == TypeGrant {
+			grants = append(grants, x.Grant)
+		}
+	}
+	if w.judge == nil || grants == nil {
+		return nil
+	}
+	return w.judge.LearnGrants(ctx, grants)
+}
+
+func (w *Witness) convicted(a Account) bool { return w.judge != nil && w.judge.Convicted(a) }
+
 // A link is one entry shown, and what it says.
 type link struct {
 	Shown
 	e    Entry
 	d    Digest
-	lock Entry // whose credit a TypeEarn takes up
+	from source
 }
 
 // read checks what needs no memory: encoding, network, and that each entry follows the one before.
@@ -184,7 +210,7 @@ func (w *Witness) read(shown []Shown) ([]link, error) {
 			return nil, &NetworkError{Want: w.network, Have: e.Network}
 		}
 		s[i] = link{Shown: x, e: e, d: e.Digest()}
-		if s[i].lock, err = x.names(e); err != nil {
+		if s[i].from, err = x.source(e); err != nil {
 			return nil, err
 		}
 		if i > 0 && (e.Seq != s[i-1].e.Seq+1 || e.Prev != s[i-1].d) {
@@ -201,7 +227,7 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 	}
 	last := s[len(s)-1]
 	for _, a := range []Account{s[0].e.Account, last.e.Account} {
-		if w.frozen != nil && w.frozen(a) {
+		if w.convicted(a) {
 			return nil, fmt.Errorf("%s: %w", a, ErrFrozen)
 		}
 	}
@@ -241,6 +267,9 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 	}
 	if err := w.extend(t, c, root, s); err != nil {
 		return nil, err
+	}
+	if next.accounts > w.done.accounts && w.genesis.Floor+c.Head.Granted+c.Head.Earned == 0 {
+		return nil, fmt.Errorf("chain of %s: %w: it has nothing to spend", last.e.Account.Short(), ErrUnbacked) // so a stranger takes no place here
 	}
 	if !checked {
 		return nil, errUnchecked
@@ -295,8 +324,11 @@ func (w *Witness) extend(t *batch, c *followed, root Account, s []link) error {
 			if used != nil {
 				return fmt.Errorf("%s %d of %s: %s was taken up before: %w", x.e.Type, x.e.Seq, x.e.Account.Short(), x.e.Ref.Short(), ErrChain)
 			}
-			if x.e.Type == TypeEarn && !c.has(x.lock.Peer) {
-				return fmt.Errorf("earn %d of %s: its lock is for %s: %w", x.e.Seq, x.e.Account.Short(), x.lock.Peer.Short(), ErrUnbacked)
+			if !c.has(x.from.to) {
+				return unbacked(x.e, fmt.Errorf("it is for %s", x.from.to.Short()))
+			}
+			if x.e.Type == TypeGrant && w.convicted(x.e.Peer) {
+				return fmt.Errorf("%s %d of %s: mint %s: %w", x.e.Type, x.e.Seq, x.e.Account.Short(), x.e.Peer, ErrFrozen)
 			}
 			t.put(at, root[:])
 		}

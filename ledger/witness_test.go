@@ -341,10 +341,16 @@ func TestAccountIsPartOfOneWitnessedChain(t *testing.T) {
 	ok(c.all[0].Sign(t.Context(), []ledger.Shown{{Entry: ok(heir.SignEntry(lock))(t)}}))(t)
 }
 
+// A hangman knows one account as convicted.
+type hangman struct{ convicted ledger.Account }
+
+func (h hangman) Convicted(a ledger.Account) bool           { return a == h.convicted }
+func (hangman) LearnGrants(context.Context, [][]byte) error { return nil }
+
 func TestFrozenAccountGetsNoStatement(t *testing.T) {
 	c := newCouncil(t, 1, 10*ledger.Credit)
 	payer := c.book(t, newKey(t))
-	w := ok(ledger.OpenWitness(t.Context(), c.stores[0], nil, c.keys[0], c.genesis, func(a ledger.Account) bool { return a == payer.Account() }))(t)
+	w := ok(ledger.OpenWitness(t.Context(), c.stores[0], nil, c.keys[0], c.genesis, hangman{payer.Account()}))(t)
 	if _, err := ask(t.Context(), w, payer, 0); !errors.Is(err, ledger.ErrFrozen) {
 		t.Error(err)
 	}

@@ -121,7 +121,7 @@ func (d *Daemon) serveWitness(run context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := ledger.OpenWitness(run, d.store, mark, key, d.genesis, d.book.Convicted)
+	w, err := ledger.OpenWitness(run, d.store, mark, key, d.genesis, d.book)
 	if err != nil {
 		return errors.Join(err, mark.Close())
 	}

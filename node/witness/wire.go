@@ -33,6 +33,7 @@ type shown struct {
 	Lock        []byte `cbor:"2,keyasint,omitempty"`
 	Certificate []byte `cbor:"3,keyasint,omitempty"`
 	Paid        []byte `cbor:"4,keyasint,omitempty"`
+	Grant       []byte `cbor:"5,keyasint,omitempty"`
 }
 
 // An answer has one of its fields.
@@ -111,8 +112,11 @@ func parseQuestion(b []byte, quorum int) (q question, checks int, err error) {
 }
 
 func (s shown) checks(quorum int) int {
-	if len(s.Lock) > 0 {
+	switch {
+	case len(s.Lock) > 0:
 		return 3 + quorum
+	case len(s.Grant) > 0:
+		return 2
 	}
 	return 1
 }

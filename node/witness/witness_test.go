@@ -168,7 +168,7 @@ func (w *world) serve(which ...int) {
 		if n.disk == nil {
 			n.disk = ledgertest.NewMemory()
 		}
-		x := ok(ledger.OpenWitness(w.t.Context(), n.disk, nil, w.keys[i], w.genesis, n.book.Convicted))(w.t)
+		x := ok(ledger.OpenWitness(w.t.Context(), n.disk, nil, w.keys[i], w.genesis, n.book))(w.t)
 		binding := w.binding(i)
 		n.server = Serve(streams{n.Node}, x, w.genesis, func() []byte { return binding }, func(ctx context.Context, proof []byte) {
 			if _, _, err := n.book.Convict(ctx, proof); err != nil {
