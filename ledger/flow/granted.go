@@ -11,6 +11,7 @@ import (
 // A GrantedBook is what Granted asks of a ledger.Book.
 type GrantedBook interface {
 	Book
+	Genesis() ledger.Genesis
 	Newest(ledger.Account) ([]byte, error)
 	Backed(ledger.Account) (ledger.Credits, error)
 	OpenLocks() []ledger.OpenLock
@@ -42,11 +43,14 @@ func (b backed) Standing(a ledger.Account) (ledger.Standing, error) {
 // The balance is the payer's word, and what it says it earned may be invented, by as many accounts as somebody
 // cares to make. So the last term is that of Limiter, in which whoever shows a mint's grant has done as much
 // work for us: credit flows from grants, and from work done here, along work that was paid for. All that is
-// ever given without a path from there is the day's budget, however many accounts ask. Safe for concurrent
-// use.
+// ever given without a path from there is the day's budget, however many accounts ask.
+//
+// In a network with witnesses a quorum of them has seen to all of this before there is a lease: limit is what it wants,
+// and Open is not asked. Safe for concurrent use.
 type Granted struct {
-	book GrantedBook
-	flow *Limiter
+	book      GrantedBook
+	flow      *Limiter
+	witnessed bool
 
 	mu   sync.Mutex // guards what follows
 	held map[ledger.Account]map[ledger.Digest]ledger.Credits
@@ -56,7 +60,7 @@ type Granted struct {
 func NewGranted(b GrantedBook) *Granted {
 	l := NewLimiter(backed{b})
 	l.direct = "its own grants and work here"
-	return &Granted{book: b, flow: l, held: map[ledger.Account]map[ledger.Digest]ledger.Credits{}}
+	return &Granted{book: b, flow: l, witnessed: len(b.Genesis().Witnesses) > 0, held: map[ledger.Account]map[ledger.Digest]ledger.Credits{}}
 }
 
 // Learn is Limiter.Learn.
@@ -73,10 +77,17 @@ type GrantedLimit struct {
 	Cap      ledger.Credits // tentative
 	Held     ledger.Credits // of it, by leases that have not settled
 	Trust    Limit          // what comes from grants and work that are known here, and the starter
+
+	Witnessed bool // a quorum of witnesses vouches for the balance; the last four are zero then
 }
 
 // Total is what may be claimed.
-func (l GrantedLimit) Total() ledger.Credits { return min(l.own(), l.Trust.Total()) }
+func (l GrantedLimit) Total() ledger.Credits {
+	if l.Witnessed {
+		return max(0, l.Free)
+	}
+	return min(l.own(), l.Trust.Total())
+}
 
 // own is the limit without Trust.
 func (l GrantedLimit) own() ledger.Credits { return max(0, min(l.Free-l.Unbacked, l.Cap-l.Held)) }
@@ -87,6 +98,9 @@ func (l GrantedLimit) Text(name func(ledger.Account) string) string {
 	s := "no balance of it was seen yet"
 	if l.Seen {
 		s = fmt.Sprintf("free balance %s, granted %s", l.Free.Decimal(), l.Granted.Decimal())
+	}
+	if l.Witnessed {
+		return s + "; witnessed"
 	}
 	if l.Unbacked > 0 {
 		s += fmt.Sprintf(" (no grant was shown for %s)", l.Unbacked.Decimal())
@@ -111,8 +125,8 @@ func (g *Granted) Limit(payer ledger.Account, terms Terms, now time.Time) (Grant
 			free, granted = e.Net()-e.Locked, e.Granted
 		}
 	}
-	if err != nil {
-		return GrantedLimit{}, err
+	if err != nil || g.witnessed {
+		return GrantedLimit{Seen: raw != nil, Granted: granted, Free: free, Witnessed: g.witnessed}, err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -81,6 +81,25 @@ func TestGrantedLimitIsTheLeastOfThree(t *testing.T) {
 	}
 }
 
+// What a quorum of witnesses has signed is neither capped nor asked for its grants.
+func TestWitnessedLimitIsTheFreeBalance(t *testing.T) {
+	witness, payer := ok(ledger.NewKey())(t), ok(ledger.NewKey())(t)
+	host := &node{key: ok(ledger.NewKey())(t), store: ledgertest.NewMemory(), genesis: ledger.GrantedGenesis("org", ledger.Mint{Account: witness.Account(), Cap: 1000}).Witnessed(witness.Account())}
+	host.reopen(t)
+	name := func(a ledger.Account) string { return a.Short() }
+	g := NewGranted(host)
+	if l, err := g.Limit(payer.Account(), Terms{}, noon); err != nil || l.Total() != 0 || l.Text(name) != "no balance of it was seen yet; witnessed" {
+		t.Errorf("%s, %v", l.Text(name), err)
+	}
+	h := ledger.Head{Network: host.Network(), Account: payer.Account(), Len: 5, Seq: 4, Digest: ledger.Digest{1}, Granted: 80, Spent: 10}
+	lock := h.Lock(host.Account(), 30, ledger.Digest{}, time.Now().Add(time.Hour), time.Now())
+	signed := ok(host.genesis.Certify(ok(witness.SignStatement(ledger.StatementOn(witness.Account(), lock, lock.Digest())))(t)))(t)
+	ok(host.AcceptWitnessed(t.Context(), ok(payer.SignEntry(lock))(t), signed.Encode(), time.Now()))(t)
+	if l, err := g.Limit(payer.Account(), Terms{}, noon); err != nil || l.Total() != 40 || l.Text(name) != "free balance 0.00004, granted 0.00008; witnessed" {
+		t.Errorf("%s, %v", l.Text(name), err)
+	}
+}
+
 // An org is a mint with its members, and what each of them was granted.
 type org struct {
 	genesis ledger.Genesis

@@ -158,6 +158,9 @@ func (u *unwitnessed) Unwrap() error { return u.err }
 
 // work is what we show a provider: what we did for others.
 func (r *run) work() [][]byte {
+	if r.env.vouched() {
+		return nil
+	}
 	list, err := r.env.Book.ShowWork(flow.MaxShown)
 	if err != nil { // as a stranger we may still get something
 		r.log.Warn("proofs of work", "err", err)
@@ -168,7 +171,7 @@ func (r *run) work() [][]byte {
 // grants is what we show a provider of a granted network: what our balance stands on, and what stands behind those
 // who paid for the work we show.
 func (r *run) grants(p peer.ID, works [][]byte) (list [][]byte) {
-	if r.env.Book.Genesis().Mutual() {
+	if r.env.Book.Genesis().Mutual() || r.env.vouched() {
 		return nil
 	}
 	own, each := maxGrants-flow.MaxShown*newGrants, newGrants
