@@ -14,6 +14,10 @@ type Org struct {
 	Network ledger.Network `json:"network"`
 	Mints   []OrgMint      `json:"mints"` // as the genesis names them
 
+	Witnesses int `json:"witnesses"` // as the genesis names them; p3 witness ls lists them
+	Quorum    int `json:"quorum"`    // of them must sign each lock
+	Faulty    int `json:"faulty"`    // of them may fail
+
 	Mint    ledger.Account `json:"mint,omitzero"` // whose key is here; zero = none, and what follows is empty
 	Issued  ledger.Credits `json:"issued_ucr"`
 	Left    ledger.Credits `json:"left_ucr"` // of its cap

@@ -42,6 +42,7 @@ const defaultCap = "100000"
 
 func (a *app) orgInitCmd() *cobra.Command {
 	var cap string
+	var witnesses []string
 	c := &cobra.Command{
 		Use: "init NAME", Short: "Found a network: make its mint's key, and its rules", Args: cobra.ExactArgs(1),
 		Long: `Found a network: make its mint's key, and its rules, which name the mint and its cap for ever. This node
@@ -51,22 +52,32 @@ The mint is this data folder: its key (keys/mint, mode 0600), what it signed (ne
 Whoever has the key can grant all of the cap. Keep the folder, and let one node use the key: two that grant at a time
 convict the mint. With only a copy of the key another folder grants nothing until p3 org recover.
 
+With --witness, no credit is spent twice: work begins only when a quorum of the network's witnesses has signed for it. Name
+four, so that one may fail; the network never gets others. Each is a node whose owner ran p3 witness, which prints
+the account to give here; it takes up its work when it has joined. Without them a member who
+spends twice is found out and shut out, and has had up to a provider's tentative_cap of work from each.
+
 ` + exitHelp,
-		Example: "  p3 org init acme --cap 10000\n  p3 --data-dir /srv/acme org init acme",
-		RunE:    func(c *cobra.Command, args []string) error { return a.orgInit(c.Context(), args[0], cap) },
+		Example: "  p3 org init acme --cap 10000\n  p3 --data-dir /srv/acme org init acme\n  p3 org init acme --witness self --witness 0x8f3a…,0x11c0…,0x7d22…",
+		RunE:    func(c *cobra.Command, args []string) error { return a.orgInit(c.Context(), args[0], cap, witnesses) },
 	}
 	c.Flags().StringVar(&cap, "cap", defaultCap, "credits that can ever be granted")
+	c.Flags().StringSliceVar(&witnesses, "witness", nil, "account of a witness, which p3 witness prints there; self is this node's; give 4, or 7 (default: none)")
 	return c
 }
 
-func (a *app) orgInit(ctx context.Context, name, capText string) error {
+func (a *app) orgInit(ctx context.Context, name, capText string, named []string) error {
 	cap, err := ledger.ParseCredits(capText)
 	if err != nil || cap <= 0 {
 		return &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%q is not a cap: it is the number of credits that can ever be granted", capText), Hint: "for example: p3 org init acme --cap 10000"}
 	}
+	witnesses, err := a.witnesses(named)
+	if err != nil {
+		return err
+	}
 	_, err = a.client().Status(ctx)
 	running := err == nil
-	g, mint, err := daemon.Found(a.dataDir, name, cap)
+	g, mint, err := daemon.Found(a.dataDir, name, cap, witnesses...)
 	if err != nil {
 		return err
 	}
@@ -80,15 +91,40 @@ func (a *app) orgInit(ctx context.Context, name, capText string) error {
 	}
 	key := filepath.Join(a.dataDir, "keys", "mint")
 	if a.json {
-		return a.print(map[string]any{"schema": "p3.org-init/v1", "name": name, "network": network, "mint": mint, "cap_ucr": cap, "key": key, "invite": p2p.Invite{Genesis: doc}.String()})
+		return a.print(map[string]any{"schema": "p3.org-init/v1", "name": name, "network": network, "mint": mint, "cap_ucr": cap, "key": key, "invite": p2p.Invite{Genesis: doc}.String(),
+			"witnesses": g.Witnesses, "quorum": g.Quorum()})
 	}
 	fmt.Fprintf(a.out, "founded network %s (%s): mint %s may grant %s\nmint key  %s\n", printable(name), network.String()[:8], mint, cap, printable(key))
+	if n := len(g.Witnesses); n > 0 {
+		fmt.Fprintf(a.out, "witness   %s\n", quorumText(g.Quorum(), n, g.Faulty()))
+		if g.Faulty() == 0 {
+			a.say("if a witness is lost, nobody in this network spends again: name at least 4, so that one may fail")
+		}
+	}
 	if running {
 		a.say("restart the node to be in it: p3 down; p3 up; then invite others with p3 invite, and grant with p3 org grant")
 	} else {
 		a.say("start the node with p3 up; then invite others with p3 invite, and grant with p3 org grant")
 	}
 	return nil
+}
+
+// witnesses reads accounts of witnesses; self is that of this node, whose key is made if there is none.
+func (a *app) witnesses(named []string) (out []ledger.Account, err error) {
+	for _, text := range named {
+		var w ledger.Account
+		if text == "self" {
+			var k ledger.Key
+			if k, err = daemon.WitnessKey(a.dataDir); err != nil {
+				return nil, err
+			}
+			w = k.Account()
+		} else if err = w.UnmarshalText([]byte(text)); err != nil {
+			return nil, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("witness %q: %v", text, err), Hint: "give the account that `p3 witness` prints on the witness's machine"}
+		}
+		out = append(out, w)
+	}
+	return out, nil
 }
 
 func (a *app) orgGrantCmd() *cobra.Command {
@@ -275,6 +311,9 @@ func (a *app) orgShow(ctx context.Context, cl *node.Client, _ []string) error {
 			state = ", its key is here"
 		}
 		fmt.Fprintf(a.out, "mint     %s, cap %s%s\n", m.Account, m.Cap, state)
+	}
+	if o.Witnesses > 0 {
+		fmt.Fprintf(a.out, "witness  %s\n", quorumText(o.Quorum, o.Witnesses, o.Faulty))
 	}
 	if o.Mint.IsZero() {
 		a.say("the mint's key is not here; what it granted you: p3 credit balance")

@@ -113,14 +113,17 @@ func (a *app) showWitness(w node.WitnessStatus) error {
 	return nil
 }
 
-func quorumLine(w node.WitnessStatus) string {
-	switch w.Of {
+func quorumLine(w node.WitnessStatus) string { return quorumText(w.Need, w.Of, w.Faulty) }
+
+// quorumText says how many witnesses it takes.
+func quorumText(need, of, faulty int) string {
+	switch of {
 	case 0:
 		return "open: it has no witnesses"
 	case 1:
 		return "1 witness signs each lock: a bank"
 	}
-	return fmt.Sprintf("%d of %d witnesses sign each lock, %d may fail", w.Need, w.Of, w.Faulty)
+	return fmt.Sprintf("%d of %d witnesses sign each lock, %d may fail", need, of, faulty)
 }
 
 func (a *app) listWitnesses(w node.WitnessStatus) error {

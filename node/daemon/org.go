@@ -33,15 +33,15 @@ func openMark(dir string, g ledger.Genesis) (*fence.File, error) {
 	return fence.Open(filepath.Join(filepath.Dir(at), "minted"))
 }
 
-// Found makes a mint key in dir, and a granted network with it, whose cap is in µcr. The node of dir belongs to the
-// network from its next start on. It replaces no mint.
-func Found(dir, name string, cap ledger.Credits) (g ledger.Genesis, mint ledger.Account, err error) {
+// Found makes a mint key in dir, and a granted network with it, whose cap is in µcr and where these witnesses sign each
+// lock, if any are named. The node of dir belongs to the network from its next start on. It replaces no mint.
+func Found(dir, name string, cap ledger.Credits, witnesses ...ledger.Account) (g ledger.Genesis, mint ledger.Account, err error) {
 	key, err := ledger.NewKey()
 	if err != nil {
 		return g, mint, err
 	}
 	mint = key.Account()
-	g = ledger.GrantedGenesis(name, ledger.Mint{Account: mint, Cap: cap})
+	g = ledger.GrantedGenesis(name, ledger.Mint{Account: mint, Cap: cap}).Witnessed(witnesses...)
 	doc, err := g.Encode()
 	if err != nil {
 		return g, mint, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "for example: p3 org init acme --cap 10000"}
@@ -150,7 +150,8 @@ func (d *Daemon) Org(context.Context) (o node.Org, err error) {
 	if err := d.granted(); err != nil {
 		return o, err
 	}
-	o = node.Org{Schema: "p3.org/v1", Name: d.genesis.Name, Network: d.book.Network(), Members: []node.OrgMember{}}
+	o = node.Org{Schema: "p3.org/v1", Name: d.genesis.Name, Network: d.book.Network(), Members: []node.OrgMember{},
+		Witnesses: len(d.genesis.Witnesses), Quorum: d.genesis.Quorum(), Faulty: d.genesis.Faulty()}
 	for _, m := range d.genesis.Mints {
 		proof, err := d.book.Proof(m.Account)
 		if err != nil {
