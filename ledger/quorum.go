@@ -156,14 +156,14 @@ func DoubleSigns(g Genesis, a Entry, ofA Certificate, b Entry, ofB Certificate) 
 	return out
 }
 
-// A QuorumError says how far a lock is from a quorum, and what became of each witness that did not sign.
+// A QuorumError says how far one is from a quorum, and what became of each witness that did not sign, or answer.
 type QuorumError struct {
-	Signed, Need, Of int
+	Signed, Need, Of int      // as asked: signed, or answered
 	Why              []string // one line a witness
 }
 
 func (e *QuorumError) Error() string {
-	s := fmt.Sprintf("%d of %d witnesses signed, it takes %d", e.Signed, e.Of, e.Need)
+	s := fmt.Sprintf("%d of %d witnesses answer, it takes %d", e.Signed, e.Of, e.Need)
 	if len(e.Why) > 0 {
 		s += ": " + strings.Join(e.Why, "; ")
 	}

@@ -112,6 +112,22 @@ func (w *Witness) Stats() WitnessStats {
 	return WitnessStats{w.done.accounts, w.done.entries, w.done.signed, w.refused, w.forks}
 }
 
+// Entries returns what it keeps of the chain that an account is part of, from a place on, ascending and at most n.
+func (w *Witness) Entries(a Account, from uint64, n int) (out [][]byte, err error) {
+	root, err := w.root(a)
+	if err != nil {
+		return nil, err
+	}
+	prefix := accountKey(witnessEntry, root)
+	err = w.store.Scan(prefix, rowKey(root, from), func(_, v []byte) bool {
+		if len(v) >= SignedEntrySize {
+			out = append(out, bytes.Clone(v[:SignedEntrySize]))
+		}
+		return len(out) < n
+	})
+	return out, err
+}
+
 // ReadOnly says why it signs nothing any more, or nil.
 func (w *Witness) ReadOnly() error {
 	w.mu.Lock()

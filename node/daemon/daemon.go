@@ -331,7 +331,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	env.Moved = d.host.moved
 	env.Accepted = d.fraud.Accepted
 	if d.council.client != nil {
-		env.Certify = d.council.client.Certify
+		env.Witnesses = d.council.client
 	}
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})

@@ -59,6 +59,9 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			all = append(all, a.held...)
 			grants = append(grants, a.grants...)
 		}
+		if d.council.client != nil {
+			all = append(all, d.council.client.Held(asking, from)...)
+		}
 		for _, l := range d.book.OpenLocks() {
 			// Its payee may hold a voucher that this disk has forgotten; to settle below it would convict us.
 			if l.Ours && !heard[l.Payee] {

@@ -130,11 +130,12 @@ func (d *Daemon) serveWitness(run context.Context) (err error) {
 		return err
 	}
 	c.client.SetLocal(w)
-	witness.Serve(d.net, w, d.genesis, d.witnessBinding, func(ctx context.Context, proof []byte) {
-		if _, _, err := d.book.Convict(ctx, proof); err != nil {
-			d.log.Warn("fork shown to the witness", "err", err)
-		}
-	}, d.log)
+	witness.Serve(w, witness.ServerConfig{Net: d.net, Genesis: d.genesis, Account: d.p2p.Account, Binding: d.witnessBinding, Log: d.log,
+		Convict: func(ctx context.Context, proof []byte) {
+			if _, _, err := d.book.Convict(ctx, proof); err != nil {
+				d.log.Warn("fork shown to the witness", "err", err)
+			}
+		}})
 	d.wg.Go(func() { c.client.Announce(run, w.Account(), d.witnessBinding) })
 	d.emit("ok", "witness", fmt.Sprintf("witness %s is at work on network %s: %d of %d sign each lock", w.Account().Short(), d.genesis.Name, d.genesis.Quorum(), len(d.genesis.Witnesses)))
 	return nil

@@ -104,6 +104,10 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	if l.s, err = r.env.Net.Open(dial, c.peer, Protocol, MaxFrame); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
+	if err := r.env.ready(ctx); err != nil {
+		l.s.Reset()
+		return nil, &unwitnessed{err}
+	}
 	lock, settle, err := r.req.settler.lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
 	if err != nil {
 		l.s.Reset()
@@ -153,7 +157,13 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 // unwitnessed is why a LOCK got no certificate: no fault of the provider it was for.
 type unwitnessed struct{ err error }
 
-func (u *unwitnessed) Error() string { return "the network's witnesses: " + u.err.Error() }
+func (u *unwitnessed) Error() string {
+	s := "nothing can be spent now: " + u.err.Error()
+	if errors.Is(u.err, ledger.ErrUnwitnessed) {
+		s += "; start p3 up where they are (see p3 witness ls)"
+	}
+	return s
+}
 func (u *unwitnessed) Unwrap() error { return u.err }
 
 // work is what we show a provider: what we did for others.

@@ -92,8 +92,8 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved, Who and, in a network
-// without witnesses, Certify are set.
+// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved, Who and
+// Witnesses are set.
 type Env struct {
 	Net      Network
 	Groups   Groups
@@ -110,8 +110,26 @@ type Env struct {
 	Moved    func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
 	Who      func(ledger.Account) string                 // how people know an account, "" = nobody does; may be nil
 
+	Witnesses Witnesses // nil in a network that has none
+}
+
+// Witnesses sign LOCKs, in a network that has them: witness.Client.
+type Witnesses interface {
+	// Ready fails when a LOCK would not be signed: too few answer, or they hold entries of ours that this disk lost.
+	Ready(ctx context.Context) error
 	// Certify brings a LOCK of ours before the witnesses and returns their certificate.
-	Certify func(ctx context.Context, lock []byte) ([]byte, error)
+	Certify(ctx context.Context, lock []byte) ([]byte, error)
+}
+
+// ready fails if a LOCK that is signed now would get no certificate.
+func (e *Env) ready(ctx context.Context) error {
+	switch {
+	case len(e.Book.Genesis().Witnesses) == 0:
+		return nil
+	case e.Witnesses == nil:
+		return ledger.ErrUnwitnessed
+	}
+	return e.Witnesses.Ready(ctx)
 }
 
 // vouched reports whether a quorum of witnesses vouches for the balance that a LOCK claims. In a mutual network it does
@@ -123,13 +141,13 @@ func (e *Env) vouched() bool {
 
 // certify gets the certificate of a LOCK of ours from the witnesses, nil in a network that has none.
 func (e *Env) certify(ctx context.Context, lock []byte) ([]byte, error) {
-	if len(e.Book.Genesis().Witnesses) == 0 {
+	switch {
+	case len(e.Book.Genesis().Witnesses) == 0:
 		return nil, nil
-	}
-	if e.Certify == nil {
+	case e.Witnesses == nil:
 		return nil, ledger.ErrUnwitnessed
 	}
-	return e.Certify(ctx, lock)
+	return e.Witnesses.Certify(ctx, lock)
 }
 
 func (e *Env) moved(bytes int64) {

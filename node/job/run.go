@@ -65,6 +65,7 @@ type run struct {
 	lastTold   time.Time
 	shownAt    time.Time
 	hireAt     time.Time // not before
+	witnesses  absence
 	hireLater  bool      // then, at the latest
 	stuckSince time.Time // no unit is worked on though some wait; zero = it goes on
 	meanFuel   ledger.Fuel
@@ -275,6 +276,12 @@ func (r *run) hire(now time.Time) {
 	if r.hireLater = now.Before(r.hireAt); r.hireLater {
 		return
 	}
+	if now.Before(r.witnesses.next) {
+		if len(r.leases) == 0 {
+			r.setWhy(r.witnesses.why)
+		}
+		return
+	}
 	r.hireAt = now.Add(hireGap)
 	r.req.market.Advertise(r.id, r.m, waiting)
 	ranking := r.rank(waiting, now)
@@ -447,7 +454,7 @@ func (r *run) open(c candidate, amount ledger.Credits) {
 				return nil
 			}
 			st.view.State, st.view.Why, st.view.RTTMs = "leased", "", float64(r.env.Net.RTT(c.peer).Microseconds())/1e3
-			st.wait = 0
+			st.wait, r.witnesses = 0, absence{}
 			r.leases[c.peer] = l
 			if r.over {
 				l.close()
@@ -487,6 +494,13 @@ func (r *run) refused(p peer.ID, err error, now time.Time) {
 		return // said already
 	}
 	st.view.State, st.view.Why = "lost", err.Error()
+	if errors.As(err, new(*unwitnessed)) {
+		r.witnesses.note(err, now)
+		if st.view.State = "refused"; len(r.leases) == 0 {
+			r.setWhy(r.witnesses.why)
+		}
+		return
+	}
 	var no *Refusal
 	if errors.As(err, &no) {
 		st.view.State, st.full = "refused", no.Code == CodeBusy || no.Code == CodePaused
@@ -499,6 +513,21 @@ func (r *run) refused(p peer.ID, err error, now time.Time) {
 	st.next = now.Add(st.wait)
 	r.log.Info("provider", "peer", p, "err", err)
 	r.env.Emit("warn", "job", fmt.Sprintf("%s: %s", st.view.Name, err), "job", r.id.Short(), "peer", st.view.Name)
+}
+
+// An absence says why no LOCK can be witnessed, and when to try again.
+type absence struct {
+	why  string
+	wait time.Duration
+	next time.Time
+}
+
+func (a *absence) note(err error, now time.Time) {
+	if a.why = err.Error(); now.Before(a.next) {
+		return // another LOCK of the same moment
+	}
+	a.wait = min(max(2*a.wait, rejoinMin), rejoinMax/4)
+	a.next = now.Add(a.wait)
 }
 
 // fault notes a unit that a provider could not bring; it is called from any goroutine.

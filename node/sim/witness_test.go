@@ -73,7 +73,7 @@ func TestWitnessedNetworkOutlivesOneOfFour(t *testing.T) {
 		if err := again.submit([]string{cat, "cat", "units=4", "verify=1"}); err != nil {
 			t.Fatal(err)
 		}
-		want := "2 of 4 witnesses signed, it takes 3"
+		want := "2 of 4 witnesses answer, it takes 3"
 		err := wait(time.Second, func() (bool, error) {
 			j, err := you.Daemon.Job(t.Context(), again.job.String())
 			if err != nil {

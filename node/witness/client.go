@@ -24,8 +24,11 @@ const (
 
 // A Book is whose locks are witnessed: ledger.Book.
 type Book interface {
+	Account() ledger.Account
 	Network() ledger.Network
 	Genesis() ledger.Genesis
+	Head() ledger.Head
+	Receipt(lock ledger.Digest) (ledger.Receipt, error)
 	Show(from, to uint64, yield func(ledger.Shown) bool) error
 	Convicted(ledger.Account) bool
 	CheckOwn(ctx context.Context, entry []byte) error
@@ -49,14 +52,18 @@ type Client struct {
 	stop    func()
 	wg      sync.WaitGroup
 
+	checking chan struct{} // holds one token: who has it asks for Ready
+
 	mu    sync.Mutex // guards what follows
 	seats []*seat    // in the order of the genesis
 	local *ledger.Witness
+	ready bool // a quorum answered last time, and none of it knows more of our chain than the book
 }
 
 // New prepares a Client; Close ends it.
 func New(book Book, cfg Config, log *slog.Logger) *Client {
-	c := &Client{book: book, cfg: cfg, log: log, genesis: book.Genesis(), network: book.Network()}
+	c := &Client{book: book, cfg: cfg, log: log, genesis: book.Genesis(), network: book.Network(), checking: make(chan struct{}, 1)}
+	c.checking <- struct{}{}
 	c.run, c.stop = context.WithCancel(context.Background())
 	for _, a := range c.genesis.Witnesses {
 		s := &seat{account: a, turn: make(chan struct{}, 1), next: ^uint64(0)}
@@ -117,51 +124,95 @@ type target struct {
 	d   ledger.Digest
 }
 
-// gather asks every witness, until a quorum has signed or cannot any more. Those that are slow are heard to
-// the end in the background, so that they do not fall behind.
+// name is how people know a witness: what its node calls itself, if that is known.
+func (c *Client) name(s *seat) string {
+	c.mu.Lock()
+	p := s.peer
+	c.mu.Unlock()
+	if p != "" {
+		if name := c.cfg.Net.Name(p); name != "" {
+			return fmt.Sprintf("%.32s (%s)", name, s.account.Short())
+		}
+	}
+	return s.account.Short()
+}
+
+// note keeps what came of the last question to a witness.
+func (c *Client) note(s *seat, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.last, s.at = err, time.Now()
+}
+
+// gather has every witness asked about an entry until a quorum has signed.
 func (c *Client) gather(ctx context.Context, t target) ([]byte, error) {
+	var mu sync.Mutex
+	var statements [][]byte
+	err := c.all(ctx, func(ctx context.Context, s *seat) error {
+		statement, err := c.turn(ctx, s, t)
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			statements = append(statements, statement)
+		}
+		return err
+	})
+	if err != nil {
+		c.mu.Lock()
+		c.ready = false
+		c.mu.Unlock()
+		return nil, err
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	cert, err := c.genesis.Certify(statements...)
+	return cert.Encode(), err
+}
+
+// all has every witness that was not convicted asked at once, until a quorum has answered or cannot any more, which
+// is a *ledger.QuorumError. Those that are slow are heard to the end in the background, so that they do not fall
+// behind. Its error is that of the book if this signs nothing any more.
+func (c *Client) all(ctx context.Context, ask func(context.Context, *seat) error) error {
 	type result struct {
-		s         *seat
-		statement []byte
-		err       error
+		s   *seat
+		err error
 	}
 	failed := &ledger.QuorumError{Need: c.genesis.Quorum(), Of: len(c.seats)}
-	results := make(chan result, len(c.seats))
-	asked := 0
+	results, asked := make(chan result, len(c.seats)), 0
 	for _, s := range c.seats {
 		if c.book.Convicted(s.account) {
-			failed.Why = append(failed.Why, s.account.Short()+" was convicted of signing twice")
+			failed.Why = append(failed.Why, c.name(s)+" was convicted of signing twice")
 			continue
 		}
 		asked++
 		c.wg.Go(func() {
 			ctx, cancel := context.WithTimeout(c.run, askTimeout)
 			defer cancel()
-			statement, err := c.turn(ctx, s, t)
-			results <- result{s, statement, err}
+			err := ask(ctx, s)
+			c.note(s, err)
+			results <- result{s, err}
 		})
 	}
-	var statements [][]byte
 	for range asked {
-		var r result
 		select {
-		case r = <-results:
+		case r := <-results:
+			switch {
+			case errors.Is(r.err, ledger.ErrReadOnly):
+				return r.err
+			case r.err != nil:
+				failed.Why = append(failed.Why, c.name(r.s)+": "+r.err.Error())
+			default:
+				failed.Signed++
+			}
+			if failed.Signed == failed.Need {
+				return nil
+			}
 		case <-ctx.Done():
-			failed.Signed = len(statements)
 			failed.Why = append(failed.Why, "the others have not answered yet")
-			return nil, errors.Join(failed, ctx.Err())
-		}
-		if r.err != nil {
-			failed.Why = append(failed.Why, fmt.Sprintf("%s: %v", r.s.account.Short(), r.err))
-			continue
-		}
-		if statements = append(statements, r.statement); len(statements) == failed.Need {
-			cert, err := c.genesis.Certify(statements...)
-			return cert.Encode(), err
+			return errors.Join(failed, ctx.Err())
 		}
 	}
-	failed.Signed = len(statements)
-	return nil, failed
+	return failed
 }
 
 // turn asks one witness when it is our turn, and notes what came of it.
@@ -176,13 +227,9 @@ func (c *Client) turn(ctx context.Context, s *seat, t target) (statement []byte,
 	if err == nil {
 		err = checkStatement(statement, s.account, t)
 	}
-	c.mu.Lock()
-	s.last, s.at = err, time.Now()
-	c.mu.Unlock()
 	if no := (*Refusal)(nil); errors.As(err, &no) && len(no.Entry) > 0 {
-		// It signed an entry of ours that is not in our chain: this disk has lost it, or a second copy is at work.
-		if own := c.book.CheckOwn(ctx, no.Entry); own != nil {
-			c.log.Warn("a witness holds an entry of this account that is not here", "witness", s.account, "err", own)
+		if lost := c.surprise(ctx, s, no.Entry); lost != nil {
+			err = lost
 		}
 	}
 	return statement, err
@@ -196,6 +243,9 @@ func checkStatement(raw []byte, witness ledger.Account, t target) error {
 	return err
 }
 
+// errAway tells that there is no way to a witness now.
+var errAway = errors.New("not reached")
+
 // An exchange asks a witness one question after another.
 type exchange func(question) (answer, error)
 
@@ -206,11 +256,8 @@ func (c *Client) dial(ctx context.Context, s *seat) (exchange, func(), error) {
 	c.mu.Unlock()
 	if local != nil && local.Account() == s.account {
 		return func(q question) (answer, error) {
-			list := make([]ledger.Shown, len(q.Shown))
-			for i, x := range q.Shown {
-				list[i] = ledger.Shown(x)
-			}
-			return answerOf(local.Sign(ctx, list)), nil
+			a, _ := reply(ctx, local, q)
+			return a, nil
 		}, func() {}, nil
 	}
 	p, err := c.where(ctx, s)
@@ -220,9 +267,10 @@ func (c *Client) dial(ctx context.Context, s *seat) (exchange, func(), error) {
 	st, err := c.cfg.Net.Open(ctx, p, Protocol, maxFrame)
 	if err != nil {
 		c.mu.Lock()
-		s.peer = "" // it may have moved: look again next time
+		s.lost = true
 		c.mu.Unlock()
-		return nil, nil, fmt.Errorf("not reached: %w", err)
+		c.log.Debug("witness not reached", "witness", s.account, "peer", p, "err", err)
+		return nil, nil, errAway
 	}
 	stop := context.AfterFunc(ctx, func() { st.Reset() })
 	return func(q question) (answer, error) { return say(st, q) }, func() { stop(); st.Close() }, nil
@@ -261,12 +309,10 @@ func (c *Client) chain(ctx context.Context, s *seat, t target) ([]byte, error) {
 		case err != nil:
 			return nil, err
 		case a.Refuse != nil && a.Refuse.Code == CodeBusy:
-			select {
-			case <-time.After(busyWait):
-				continue
-			case <-ctx.Done():
-				return nil, fmt.Errorf("%s: %w", codeText[CodeBusy], ctx.Err())
+			if err := pause(ctx); err != nil {
+				return nil, err
 			}
+			continue
 		case a.Refuse != nil:
 			return nil, &Refusal{a.Refuse.Code, clip(a.Refuse.Text), a.Refuse.Entry}
 		case a.Behind != nil && (told || a.Behind.Next >= from):
@@ -346,7 +392,7 @@ func (c *Client) regather(ctx context.Context, lock []byte) ([]byte, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				failed.Why = append(failed.Why, fmt.Sprintf("%s: %v", s.account.Short(), err))
+				failed.Why = append(failed.Why, c.name(s)+": "+err.Error())
 				return
 			}
 			statements = append(statements, statement)

@@ -82,6 +82,7 @@ type seat struct {
 	turn    chan struct{} // holds one token: who has it asks
 	// Guarded by Client.mu:
 	peer peer.ID // where it is asked; "" = not known
+	lost bool    // not reached there: it may have moved
 	seq  uint64  // of the binding that says so
 	next uint64  // what it knows of our chain ends before this place
 	last error   // of the last question; nil = it signed
@@ -121,7 +122,7 @@ func (c *Client) learn(raw []byte, by peer.ID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.seats[at]; b.Seq >= s.seq {
-		s.peer, s.seq = id, b.Seq
+		s.peer, s.seq, s.lost = id, b.Seq, false
 	}
 	return nil
 }
@@ -129,9 +130,9 @@ func (c *Client) learn(raw []byte, by peer.ID) error {
 // where is the peer at which a witness is asked.
 func (c *Client) where(ctx context.Context, s *seat) (peer.ID, error) {
 	c.mu.Lock()
-	p := s.peer
+	p, lost := s.peer, s.lost
 	c.mu.Unlock()
-	if p != "" {
+	if p != "" && !lost {
 		return p, nil
 	}
 	raw, err := c.cfg.Routing.GetValue(ctx, key(s.account))
@@ -139,7 +140,10 @@ func (c *Client) where(ctx context.Context, s *seat) (peer.ID, error) {
 		err = c.learn(raw, "")
 	}
 	if err != nil {
-		return "", fmt.Errorf("not found: it is in no connected peer's binding, nor in the DHT (%w)", err)
+		c.log.Debug("witness not found", "witness", s.account, "err", err)
+		if p == "" {
+			return "", errAway
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,6 +24,7 @@ const (
 	burstPerPeer  = 4096
 	checksOfAll   = 4096
 	burstOfAll    = 16384
+	ownCost       = 16   // what asking for one's own entries costs
 	newChain      = 256  // what opening a chain costs besides: it stays on the disk for ever
 	maxMetered    = 4096 // peers with a bucket of their own
 
@@ -35,6 +36,7 @@ const (
 type Server struct {
 	w       *ledger.Witness
 	quorum  int
+	account func(peer.ID) (ledger.Account, bool)
 	binding func() []byte
 	convict func(ctx context.Context, proof []byte)
 	log     *slog.Logger
@@ -46,14 +48,23 @@ type Server struct {
 	all    *rate.Limiter
 }
 
-// Serve has w answer on net from now on. binding is where it is asked, signed by its key; convict is told of
-// proofs against accounts that showed it a fork.
-func Serve(net job.Network, w *ledger.Witness, genesis ledger.Genesis, binding func() []byte, convict func(ctx context.Context, proof []byte), log *slog.Logger) *Server {
+// A ServerConfig is what a Server works with. All fields are required.
+type ServerConfig struct {
+	Net     job.Network
+	Genesis ledger.Genesis
+	Account func(peer.ID) (ledger.Account, bool)    // that a connected peer has proven to act for
+	Binding func() []byte                           // where the witness is asked, signed by its key
+	Convict func(ctx context.Context, proof []byte) // an account showed the witness a fork
+	Log     *slog.Logger
+}
+
+// Serve has w answer from now on.
+func Serve(w *ledger.Witness, cfg ServerConfig) *Server {
 	s := &Server{
-		w: w, quorum: genesis.Quorum(), binding: binding, convict: convict, log: log,
+		w: w, quorum: cfg.Genesis.Quorum(), account: cfg.Account, binding: cfg.Binding, convict: cfg.Convict, log: cfg.Log,
 		served: map[peer.ID]int{}, peers: map[peer.ID]*rate.Limiter{}, all: rate.NewLimiter(checksOfAll, burstOfAll),
 	}
-	net.Handle(Protocol, maxFrame, s.serve)
+	cfg.Net.Handle(Protocol, maxFrame, s.serve)
 	return s
 }
 
@@ -86,26 +97,45 @@ func (s *Server) answer(ctx context.Context, p peer.ID, b []byte) answer {
 	if err != nil {
 		return answer{Refuse: &refusal{Code: CodeRecord, Text: clip(err.Error())}}
 	}
-	if q.Who {
+	switch {
+	case q.Who:
 		return answer{Binding: s.binding()}
+	case q.Own != nil: // its payees are nobody else's business
+		if a, ok := s.account(p); !ok || a != q.Own.Account || !s.allow(p, ownCost, time.Now()) {
+			return answer{Refuse: &refusal{Code: CodeBusy}} // it may not have said hello yet
+		}
+	default:
+		if opens(q.Shown[0].Entry) {
+			checks += newChain
+		}
+		if !s.allow(p, checks, time.Now()) {
+			return answer{Refuse: &refusal{Code: CodeBusy}}
+		}
 	}
-	if opens(q.Shown[0].Entry) {
-		checks += newChain
-	}
-	if !s.allow(p, checks, time.Now()) {
-		return answer{Refuse: &refusal{Code: CodeBusy}}
-	}
-	list := make([]ledger.Shown, len(q.Shown))
-	for i, x := range q.Shown {
-		list[i] = ledger.Shown(x)
-	}
-	statement, err := s.w.Sign(ctx, list)
+	a, err := reply(ctx, s.w, q)
 	if fork := (*ledger.ForkError)(nil); errors.As(err, &fork) {
 		if proof, err := ledger.NewProof(ledger.ProofFork, fork.A, fork.B); err == nil {
 			s.convict(ctx, proof.Encode())
 		}
 	}
-	return answerOf(statement, err)
+	return a
+}
+
+// reply is the answer of a witness to a question about a chain. The error is the witness' own; the answer tells it too.
+func reply(ctx context.Context, w *ledger.Witness, q question) (answer, error) {
+	if q.Own != nil {
+		entries, err := w.Entries(q.Own.Account, q.Own.From, maxOwn)
+		if err != nil {
+			return answerOf(nil, err), err
+		}
+		return answer{Entries: entries}, nil
+	}
+	list := make([]ledger.Shown, len(q.Shown))
+	for i, x := range q.Shown {
+		list[i] = ledger.Shown(x)
+	}
+	statement, err := w.Sign(ctx, list)
+	return answerOf(statement, err), err
 }
 
 // answerOf puts what ledger.Witness.Sign returned on the wire.

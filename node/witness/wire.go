@@ -21,10 +21,17 @@ const (
 	maxChecks = 1024 // signatures
 )
 
-// A question shows a stretch of a chain, or asks for the witness' binding.
+// A question shows a stretch of a chain, or asks for the witness' binding, or for entries of the asker's own chain.
 type question struct {
 	Shown []shown `cbor:"1,keyasint,omitempty"`
 	Who   bool    `cbor:"2,keyasint,omitempty"`
+	Own   *own    `cbor:"3,keyasint,omitempty"`
+}
+
+// own asks what the witness keeps of the chain that Account is part of, from a place on.
+type own struct {
+	Account ledger.Account `cbor:"1,keyasint"`
+	From    uint64         `cbor:"2,keyasint"`
 }
 
 // shown is ledger.Shown.
@@ -36,12 +43,13 @@ type shown struct {
 	Grant       []byte `cbor:"5,keyasint,omitempty"`
 }
 
-// An answer has one of its fields.
+// An answer has one of its fields, or none: no entries.
 type answer struct {
 	Statement []byte   `cbor:"1,keyasint,omitempty"` // on the last entry shown
 	Behind    *behind  `cbor:"2,keyasint,omitempty"`
 	Refuse    *refusal `cbor:"3,keyasint,omitempty"`
 	Binding   []byte   `cbor:"4,keyasint,omitempty"` // to Who
+	Entries   [][]byte `cbor:"5,keyasint,omitempty"` // to Own, ascending, at most maxOwn
 }
 
 // behind tells from which place on the witness has to be shown the chain.
@@ -99,7 +107,13 @@ func parseQuestion(b []byte, quorum int) (q question, checks int, err error) {
 	if err := canon.Unmarshal(b, &q); err != nil {
 		return q, 0, err
 	}
-	if len(q.Shown) > maxShown || q.Who == (len(q.Shown) > 0) {
+	asks := 0
+	for _, is := range []bool{len(q.Shown) > 0, q.Who, q.Own != nil} {
+		if is {
+			asks++
+		}
+	}
+	if len(q.Shown) > maxShown || asks != 1 {
 		return q, 0, fmt.Errorf("a question of %d entries: %w", len(q.Shown), ledger.ErrMalformed)
 	}
 	for _, s := range q.Shown {

@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"go.uber.org/goleak"
 
+	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/ledger/ledgertest"
 	"github.com/personal-power-plant/p3/node/fraud"
@@ -170,11 +171,12 @@ func (w *world) serve(which ...int) {
 		}
 		x := ok(ledger.OpenWitness(w.t.Context(), n.disk, nil, w.keys[i], w.genesis, n.book))(w.t)
 		binding := w.binding(i)
-		n.server = Serve(streams{n.Node}, x, w.genesis, func() []byte { return binding }, func(ctx context.Context, proof []byte) {
-			if _, _, err := n.book.Convict(ctx, proof); err != nil {
-				w.t.Error(err)
-			}
-		}, slog.New(slog.DiscardHandler))
+		n.server = Serve(x, ServerConfig{Net: streams{n.Node}, Genesis: w.genesis, Account: n.Account, Binding: func() []byte { return binding }, Log: slog.New(slog.DiscardHandler),
+			Convict: func(ctx context.Context, proof []byte) {
+				if _, _, err := n.book.Convict(ctx, proof); err != nil {
+					w.t.Error(err)
+				}
+			}})
 	}
 }
 
@@ -255,7 +257,7 @@ func TestQuorumSignsAndADeadWitnessIsNotMissed(t *testing.T) {
 	if !errors.As(err, &few) || few.Signed != 2 || few.Need != 3 || few.Of != 4 || len(few.Why) != 2 || !errors.Is(err, ledger.ErrUnwitnessed) {
 		t.Errorf("%v", err)
 	}
-	if !strings.Contains(err.Error(), "2 of 4 witnesses signed, it takes 3") {
+	if !strings.Contains(err.Error(), "2 of 4 witnesses answer, it takes 3") {
 		t.Errorf("%v", err)
 	}
 }
@@ -290,18 +292,26 @@ func TestAttack08RetroactiveFork(t *testing.T) {
 	alone.Close()
 	again := w.add(key, past)
 	again.meet(t, w)
-	_, err := again.client.Certify(t.Context(), fork.Raw)
-	var few *ledger.QuorumError
-	if !errors.As(err, &few) || few.Signed > 2 || few.Need != 3 { // the bad one, and one that has not seen the lock
-		t.Fatalf("another past is witnessed: %v", err)
+	var signed [][]byte // this payer's client asks each of them, whatever others say
+	for _, s := range again.client.seats {
+		raw, err := again.client.chain(t.Context(), s, target{fork.Raw, ok(ledger.ParseEntry(fork.Raw))(t), fork.Digest})
+		if err == nil {
+			signed = append(signed, raw)
+		}
 	}
-	if again.book.ReadOnly() == nil { // had it been an accident, this would end it
-		t.Error("the payer's own book signs on")
+	if len(signed) > 2 { // the bad one, and one that has not seen the lock
+		t.Fatalf("another past has %d statements", len(signed))
 	}
-	for _, c := range [][]byte{nil, ok(w.genesis.Certify(ok(w.keys[3].SignStatement(statement(t, w, 3, fork)))(t)))(t).Encode(), cert} {
+	for _, c := range [][]byte{nil, ok(w.genesis.Certify(signed...))(t).Encode(), cert} {
 		if _, err := other.book.AcceptWitnessed(t.Context(), fork.Raw, c, time.Now()); err == nil {
 			t.Error("the second payee takes a lock that no quorum signed")
 		}
+	}
+	if _, err := again.client.Certify(t.Context(), fork.Raw); err == nil {
+		t.Error("another past is witnessed")
+	}
+	if again.book.ReadOnly() == nil { // had it been an accident, this would end it
+		t.Error("the payer's own book signs on")
 	}
 	for _, n := range []*node{payee, other, w.nodes[0]} {
 		await(t, "the proof against the payer", func() bool { return n.book.Convicted(key.Account()) })
@@ -316,12 +326,6 @@ func TestAttack08RetroactiveFork(t *testing.T) {
 	spend := payee.reserve(t, other.book.Account(), 2*all, time.Hour) // its floor, and all that it earned
 	cert = ok(payee.client.Certify(t.Context(), spend.Raw))(t)
 	ok(other.book.AcceptWitnessed(t.Context(), spend.Raw, cert, time.Now()))(t)
-}
-
-// statement is what the i-th witness would say of an entry.
-func statement(t testing.TB, w *world, i int, x ledger.SignedEntry) ledger.Statement {
-	t.Helper()
-	return ledger.StatementOn(w.keys[i].Account(), ok(ledger.ParseEntry(x.Raw))(t), x.Digest)
 }
 
 // Witnesses that sign everything. One of four can neither put through two locks nor hold up one; two of four can, and
@@ -448,6 +452,71 @@ func TestWitnessKilledBetweenSigningAndSending(t *testing.T) {
 	}
 }
 
+// The payer's whole folder was put back from a backup, with its fence. Before it signs anything it asks the witnesses, who
+// hold more of its chain than it does: it signs nothing, is not convicted, and gets back what it lost.
+func TestRolledBackPayerAsksItsWitnesses(t *testing.T) {
+	w := newWorld(t, 4)
+	w.serve(0, 1, 2) // one is away
+	key := ok(ledger.NewKey())(t)
+	payer := w.add(key, ledgertest.NewMemory())
+	payer.meet(t, w)
+	if err := payer.client.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept := payer.reserve(t, ledger.Account{1}, ledger.Credit, time.Hour)
+	ok(payer.client.Certify(t.Context(), kept.Raw))(t)
+	backup := payer.store.Clone()
+	ok(payer.book.Settle(t.Context(), kept.Digest))(t)
+	lost := payer.reserve(t, ledger.Account{2}, ledger.Credit, time.Hour)
+	ok(payer.client.Certify(t.Context(), lost.Raw))(t)
+	payer.stop()
+	w.all = slices.DeleteFunc(w.all, func(n *node) bool { return n == payer })
+
+	again := w.add(key, backup)
+	again.meet(t, w)
+	if err := again.client.Ready(t.Context()); !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), "p3 credit recover") {
+		t.Fatalf("ready: %v", err)
+	}
+	if _, err := again.book.Lock(t.Context(), ledger.LockRequest{Payee: ledger.Account{3}, Amount: 1, Evidence: ledger.Digest{7}, Expiry: time.Now().Add(time.Hour)}); !errors.Is(err, ledger.ErrReadOnly) {
+		t.Fatalf("it signs on a chain that has lost its end: %v", err)
+	}
+	_, from, _ := again.book.Lost()
+	r := ok(again.book.Recover(t.Context(), again.client.Held(t.Context(), from), true))(t)
+	if !r.Signs || r.Entries != 2 || again.book.Head().Len != 4 {
+		t.Fatalf("%+v, at %d", r, again.book.Head().Len)
+	}
+	if err := again.client.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ok(again.client.Certify(t.Context(), again.reserve(t, ledger.Account{3}, ledger.Credit, time.Hour).Raw))(t)
+	for _, n := range w.nodes {
+		if n.book.Convicted(key.Account()) {
+			t.Error("an accident was taken for fraud")
+		}
+	}
+	stranger := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	if a := w.nodes[0].server.answer(t.Context(), stranger.ID(), ok(canon.Marshal(question{Own: &own{Account: key.Account()}}))(t)); a.Refuse == nil || len(a.Entries) > 0 {
+		t.Errorf("a stranger reads the payer's chain: %+v", a)
+	}
+}
+
+// With too few witnesses nothing is signed at all: a lock that nobody will witness would only lengthen the chain.
+func TestTooFewWitnessesAreKnownBeforeALock(t *testing.T) {
+	w := newWorld(t, 4)
+	w.serve(0, 1)
+	payer := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	payer.meet(t, w)
+	var few *ledger.QuorumError
+	if err := payer.client.Ready(t.Context()); !errors.As(err, &few) || few.Signed != 2 || len(few.Why) != 2 {
+		t.Errorf("%v", err)
+	}
+	w.serve(2)
+	payer.meet(t, w)
+	if err := payer.client.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // The payee's disk has lost the certificate of a lock it earned from; the witnesses give theirs again.
 func TestLostCertificateIsGatheredAgain(t *testing.T) {
 	w := newWorld(t, 4)
@@ -474,7 +543,9 @@ func TestWitnessesAreFoundInTheDHT(t *testing.T) {
 	w := newWorld(t, 1)
 	w.serve(0)
 	payer := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
-	await(t, "a DHT", func() bool { return w.nodes[0].DHT().RoutingTable().Size() > 0 && payer.DHT().RoutingTable().Size() > 0 })
+	await(t, "a DHT", func() bool {
+		return w.nodes[0].DHT().RoutingTable().Size() > 0 && payer.DHT().RoutingTable().Size() > 0
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { w.nodes[0].client.Announce(ctx, w.keys[0].Account(), func() []byte { return w.binding(0) }) })
