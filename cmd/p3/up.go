@@ -27,11 +27,11 @@ import (
 
 type upOptions struct {
 	donate, foreground, noLAN, relay, native, witness bool
-	name, memory, disk, price, reach         string
-	priority, preset                         string
-	slots                                    int
-	listen                                   []string
-	profile, passphrase                      string
+	name, memory, disk, price, reach                  string
+	priority, preset                                  string
+	slots                                             int
+	listen                                            []string
+	profile, passphrase                               string
 }
 
 func (a *app) upCmd() *cobra.Command {

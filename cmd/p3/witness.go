@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -107,7 +106,7 @@ func (a *app) showWitness(w node.WitnessStatus) error {
 	default:
 		fmt.Fprintf(a.out, "state     does not sign: %s\n", printable(w.Why))
 	}
-	if w.Named {
+	if w.Serving || w.Entries > 0 {
 		fmt.Fprintf(a.out, "follows   %d accounts, %d entries\nsigned    %d\nrefused   %d since the node started, %d of them forks\n", w.Accounts, w.Entries, w.Signed, w.Refused, w.Forks)
 	}
 	return nil
@@ -146,10 +145,10 @@ func seatName(s node.WitnessSeat) string {
 	switch {
 	case s.Here:
 		return "this one"
-	case s.Peer == "":
+	case s.Name == "":
 		return "not known"
 	}
-	return s.Name
+	return printable(s.Name)
 }
 
 func asked(s node.WitnessSeat) string {
@@ -164,7 +163,7 @@ func seatState(s node.WitnessSeat) string {
 	case s.Convicted:
 		return "convicted: it signed twice"
 	case s.Why != "":
-		return strings.Join(strings.Fields(s.Why), " ")
+		return printable(s.Why)
 	case s.Asked.IsZero():
 		return "-"
 	}

@@ -197,8 +197,8 @@ func (d *Daemon) Witness(context.Context) (node.WitnessStatus, error) {
 	}
 	for _, x := range c.client.States() {
 		seat := node.WitnessSeat{Account: x.Account, Peer: x.Peer, Here: w != nil && w.Account() == x.Account, Convicted: x.Convicted, Asked: x.Asked}
-		if id, err := peer.Decode(x.Peer); err == nil {
-			seat.Name = d.net.Name(id)
+		if seat.Name = x.Name; seat.Here {
+			seat.Name = d.cfg.Name
 		}
 		if x.Err != nil {
 			seat.Why = x.Err.Error()

@@ -526,7 +526,7 @@ func (a *absence) note(err error, now time.Time) {
 	if a.why = err.Error(); now.Before(a.next) {
 		return // another LOCK of the same moment
 	}
-	a.wait = min(max(2*a.wait, rejoinMin), rejoinMax/4)
+	a.wait = min(max(2*a.wait, rejoinMin), 4*rejoinMin) // asking them costs little
 	a.next = now.Add(a.wait)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/routing"
 
 	"github.com/personal-power-plant/p3/exec/canon"
@@ -87,6 +88,7 @@ func (c *Client) SetLocal(w *ledger.Witness) {
 type State struct {
 	Account   ledger.Account
 	Peer      string // where it is asked, "" = not known yet
+	Name      string // what that peer calls itself, "" = not known
 	Convicted bool
 	Asked     time.Time // last, zero = never
 	Err       error     // what came of that, nil = it signed
@@ -98,7 +100,7 @@ func (c *Client) States() []State {
 	defer c.mu.Unlock()
 	var out []State
 	for _, s := range c.seats {
-		st := State{Account: s.account, Asked: s.at, Err: s.last, Convicted: c.book.Convicted(s.account)}
+		st := State{Account: s.account, Name: s.name, Asked: s.at, Err: s.last, Convicted: c.book.Convicted(s.account)}
 		if s.peer != "" {
 			st.Peer = s.peer.String()
 		}
@@ -124,17 +126,23 @@ type target struct {
 	d   ledger.Digest
 }
 
-// name is how people know a witness: what its node calls itself, if that is known.
+// name is how people know a witness: what its node called itself when it was last reached.
 func (c *Client) name(s *seat) string {
 	c.mu.Lock()
-	p := s.peer
-	c.mu.Unlock()
-	if p != "" {
-		if name := c.cfg.Net.Name(p); name != "" {
-			return fmt.Sprintf("%.32s (%s)", name, s.account.Short())
-		}
+	defer c.mu.Unlock()
+	if s.name == "" {
+		return s.account.Short()
 	}
-	return s.account.Short()
+	return fmt.Sprintf("%.32s (%s)", s.name, s.account.Short())
+}
+
+// reached notes where a witness was just spoken to, and what that node calls itself: a name is forgotten with the
+// connection.
+func (c *Client) reached(s *seat, p peer.ID) {
+	name := c.cfg.Net.Name(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.name = name
 }
 
 // note keeps what came of the last question to a witness.
@@ -273,6 +281,7 @@ func (c *Client) dial(ctx context.Context, s *seat) (exchange, func(), error) {
 		return nil, nil, errAway
 	}
 	stop := context.AfterFunc(ctx, func() { st.Reset() })
+	c.reached(s, p)
 	return func(q question) (answer, error) { return say(st, q) }, func() { stop(); st.Close() }, nil
 }
 

@@ -82,6 +82,7 @@ type seat struct {
 	turn    chan struct{} // holds one token: who has it asks
 	// Guarded by Client.mu:
 	peer peer.ID // where it is asked; "" = not known
+	name string  // of that peer
 	lost bool    // not reached there: it may have moved
 	seq  uint64  // of the binding that says so
 	next uint64  // what it knows of our chain ends before this place
@@ -119,10 +120,15 @@ func (c *Client) learn(raw []byte, by peer.ID) error {
 	if err != nil || at < 0 || by != "" && id != by {
 		return fmt.Errorf("binding of %s: not a witness, or not at this peer: %w", b.Account, ledger.ErrMalformed)
 	}
+	s := c.seats[at]
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.seats[at]; b.Seq >= s.seq {
+	if b.Seq >= s.seq {
 		s.peer, s.seq, s.lost = id, b.Seq, false
+	}
+	here := s.peer == by
+	c.mu.Unlock()
+	if here {
+		c.reached(s, by)
 	}
 	return nil
 }
