@@ -20,7 +20,7 @@ func TestAttack05NonCanonicalEncoding(t *testing.T) {
 	grant, _ := k.SignGrant(Grant{To: addr(1), Amount: 5, Total: 5})
 	statement, _ := k.SignStatement(Statement{Witness: k.Account(), Seq: 5})
 	certificate := Certificate{{Witness: 1}, {Witness: 3}}.Encode()
-	receipt := Receipt{Lock: entry, Claim: claim}.Encode()
+	receipt := Receipt{Lock: entry, Claim: claim, Certificate: certificate}.Encode()
 	for name, c := range map[string]struct {
 		raw   []byte
 		parse func([]byte) error

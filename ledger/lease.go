@@ -185,6 +185,8 @@ func loadLease(store Store, mine map[Account]bool, id Digest) (*lease, Receipt, 
 			r.Settle = signedBy(l.lock.Account, v)
 		case partEarn:
 			r.Earn = signedBy(l.lock.Peer, v)
+		case partWitness:
+			r.Certificate = v
 		}
 		return bad == nil
 	})

@@ -14,6 +14,8 @@ type Receipt struct {
 	Voucher []byte // the best
 	Settle  []byte // entry of the payer
 	Earn    []byte // entry of the payee
+
+	Certificate []byte // of the witnesses for Lock, in a network that has them; its payee keeps it
 }
 
 // States of a receipt.
@@ -57,20 +59,33 @@ func (s Summary) State(now time.Time) string {
 	return StateOpen
 }
 
-const receiptMagic = "P3R\x01"
+const receiptMagic = "P3R"
+
+// Versions of the encoding.
+const (
+	receiptPlain     = 1
+	receiptWitnessed = 2 // with a certificate
+)
 
 // MaxReceipt is the largest encoded receipt, in bytes.
-const MaxReceipt = len(receiptMagic) + 5*2 + 3*SignedEntrySize + SignedClaimSize + SignedVoucherSize
+const MaxReceipt = len(receiptMagic) + 1 + 6*2 + 3*SignedEntrySize + SignedClaimSize + SignedVoucherSize + MaxCertificate
 
-func (r *Receipt) parts() [5]*[]byte {
-	return [5]*[]byte{&r.Lock, &r.Claim, &r.Voucher, &r.Settle, &r.Earn}
+// parts are the parts of a version, in order.
+func (r *Receipt) parts(version byte) []*[]byte {
+	p := []*[]byte{&r.Lock, &r.Claim, &r.Voucher, &r.Settle, &r.Earn, &r.Certificate}
+	return p[:len(p)-receiptWitnessed+int(version)]
 }
 
-// Encode is the receipt as a file: "P3R", version 1, then lock, claim, voucher, settle and
-// earn, each with its length before it as a big-endian uint16, zero when it is missing.
+// Encode is the receipt as a file: "P3R", version u8, then lock, claim, voucher, settle and earn, each with
+// its length before it as a big-endian uint16, zero when it is missing. Version 2 has the certificate after them,
+// version 1 has none.
 func (r Receipt) Encode() []byte {
-	b := []byte(receiptMagic)
-	for _, part := range r.parts() {
+	version := byte(receiptPlain)
+	if len(r.Certificate) > 0 {
+		version = receiptWitnessed
+	}
+	b := append([]byte(receiptMagic), version)
+	for _, part := range r.parts(version) {
 		b = binary.BigEndian.AppendUint16(b, uint16(len(*part)))
 		b = append(b, *part...)
 	}
@@ -79,21 +94,22 @@ func (r Receipt) Encode() []byte {
 
 // ParseReceipt reads what Encode wrote, strictly. It does not check signatures; Verify does.
 func ParseReceipt(b []byte) (Receipt, error) {
-	if len(b) > MaxReceipt || len(b) < len(receiptMagic) || string(b[:3]) != receiptMagic[:3] {
+	if len(b) > MaxReceipt || len(b) <= len(receiptMagic) || string(b[:len(receiptMagic)]) != receiptMagic {
 		return Receipt{}, fmt.Errorf("not a receipt file: %w", ErrMalformed)
 	}
-	if b[3] != receiptMagic[3] {
-		return Receipt{}, fmt.Errorf("receipt version %d: this p3 knows version 1; update p3: %w", b[3], ErrMalformed)
+	version := b[len(receiptMagic)]
+	if version != receiptPlain && version != receiptWitnessed {
+		return Receipt{}, fmt.Errorf("receipt version %d: this p3 knows versions 1 and 2; update p3: %w", version, ErrMalformed)
 	}
 	var r Receipt
-	b = b[len(receiptMagic):]
+	b = b[len(receiptMagic)+1:]
 	sizes := [5]int{SignedEntrySize, SignedClaimSize, SignedVoucherSize, SignedEntrySize, SignedEntrySize}
-	for i, part := range r.parts() {
+	for i, part := range r.parts(version) {
 		if len(b) < 2 {
 			return Receipt{}, fmt.Errorf("receipt is cut short: %w", ErrMalformed)
 		}
 		n := int(binary.BigEndian.Uint16(b))
-		if b = b[2:]; n != 0 && n != sizes[i] || n > len(b) || n == 0 && i == 0 {
+		if b = b[2:]; n > len(b) || n == 0 && i == 0 || i < len(sizes) && n != 0 && n != sizes[i] {
 			return Receipt{}, fmt.Errorf("receipt part %d of %d bytes: %w", i, n, ErrMalformed)
 		}
 		if n > 0 {
@@ -104,12 +120,17 @@ func ParseReceipt(b []byte) (Receipt, error) {
 	if len(b) != 0 {
 		return Receipt{}, fmt.Errorf("receipt has %d bytes too many: %w", len(b), ErrMalformed)
 	}
+	if version == receiptWitnessed {
+		if _, err := ParseCertificate(r.Certificate); err != nil {
+			return Receipt{}, fmt.Errorf("receipt: %w", err)
+		}
+	}
 	return r, nil
 }
 
 // Verify checks, from the bytes alone, every signature, that all parts belong to the lock, its
 // network and its two accounts, and that the amounts agree. Its errors say which part is wrong;
-// an *UnderSettleError convicts the payer.
+// an *UnderSettleError convicts the payer. The certificate it leaves to VerifyWitnessed, which takes the genesis.
 func (r Receipt) Verify() (Summary, error) {
 	lock, id, err := VerifyEntry(r.Lock)
 	if err != nil {
@@ -126,6 +147,33 @@ func (r Receipt) Verify() (Summary, error) {
 		}
 	}
 	return s, nil
+}
+
+// VerifyWitnessed checks, from the bytes alone, that a quorum of the witnesses of genesis signed the lock of a receipt that
+// Verify takes, and returns how many did. ErrUnwitnessed tells that they are too few, or that the certificate is not here.
+func (r Receipt) VerifyWitnessed(genesis Genesis) (signed int, err error) {
+	lock, err := ParseEntry(r.Lock)
+	if err != nil {
+		return 0, fmt.Errorf("receipt: %w", err)
+	}
+	d := lock.Digest()
+	network, err := genesis.ID()
+	switch {
+	case err != nil:
+		return 0, err
+	case network != lock.Network:
+		return 0, &NetworkError{Want: network, Have: lock.Network}
+	case r.Certificate == nil:
+		return 0, fmt.Errorf("receipt %s: %w: it holds no certificate; that of its payee does", d.Short(), ErrUnwitnessed)
+	}
+	c, err := ParseCertificate(r.Certificate)
+	if err == nil {
+		err = c.Verify(genesis, lock, d, nil)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("receipt %s: %w", d.Short(), err)
+	}
+	return len(c), nil
 }
 
 func (r Receipt) verifyClaim(lock Entry, s *Summary) error {

@@ -260,6 +260,39 @@ func TestWitnessFollowsAChain(t *testing.T) {
 	}
 }
 
+// The payee's receipt holds the certificate, so whoever has the genesis sees offline that the lock is final.
+func TestReceiptProvesThatItsLockIsFinal(t *testing.T) {
+	c := newCouncil(t, 4, 10*ledger.Credit)
+	payer, payee := c.book(t, newKey(t)), c.book(t, newKey(t))
+	c.lease(t, payer, payee, ledger.Credit, 0, 1, 3)
+	var made ledger.Receipt
+	if err := payee.Receipts(0, 1, func(_ uint64, r ledger.Receipt) bool { made = r; return false }); err != nil {
+		t.Fatal(err)
+	}
+	raw := made.Encode()
+	r := ok(ledger.ParseReceipt(raw))(t)
+	ok(r.Verify())(t)
+	if n := ok(r.VerifyWitnessed(c.genesis))(t); n != 3 || !bytes.Equal(r.Encode(), raw) {
+		t.Errorf("%d signed", n)
+	}
+	for i := len(raw) - len(r.Certificate) - 2; i < len(raw); i++ {
+		bad := bytes.Clone(raw)
+		bad[i] ^= 1
+		if r, err := ledger.ParseReceipt(bad); err == nil {
+			if _, err := r.VerifyWitnessed(c.genesis); err == nil {
+				t.Fatalf("byte %d of %d flipped, and it is final", i, len(raw))
+			}
+		}
+	}
+	if _, err := r.VerifyWitnessed(ledger.DefaultGenesis()); !errors.As(err, new(*ledger.NetworkError)) {
+		t.Errorf("another network: %v", err)
+	}
+	r.Certificate = nil
+	if _, err := r.VerifyWitnessed(c.genesis); !errors.Is(err, ledger.ErrUnwitnessed) {
+		t.Errorf("without a certificate: %v", err)
+	}
+}
+
 func TestWitnessRefusesWhatBreaksARule(t *testing.T) {
 	c := newCouncil(t, 4, 10*ledger.Credit)
 	key, other := newKey(t), newKey(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
+	"github.com/personal-power-plant/p3/node/daemon"
 )
 
 func (a *app) creditCmd() *cobra.Command {
@@ -169,12 +170,17 @@ func (a *app) verdict(name string, b []byte) error {
 	if err == nil {
 		s, err = r.Verify()
 	}
+	witnesses, witnessed := 0, ""
+	if err == nil {
+		witnesses, witnessed, err = a.witnessed(r, s.Network)
+	}
 	if a.json {
 		v := map[string]any{"schema": "p3.verify/v1", "receipt": name, "verified": err == nil}
 		if err != nil {
 			v["problem"] = err.Error()
 		} else {
 			v["id"], v["payer"], v["payee"], v["paid_ucr"], v["units"], v["fuel"], v["state"] = s.ID, s.Payer, s.Payee, s.Paid, s.Units, s.Fuel, s.State(time.Now())
+			v["witnesses"] = witnesses
 		}
 		return errors.Join(err, a.print(v))
 	}
@@ -182,8 +188,30 @@ func (a *app) verdict(name string, b []byte) error {
 		fmt.Fprintf(a.out, "BAD  %s: %v\n", printable(name), err)
 		return err
 	}
-	fmt.Fprintf(a.out, "ok   %s  %s paid %s %s for %d units, %s, %s\n", s.ID.Short(), s.Payer.Short(), s.Payee.Short(), s.Paid, s.Units, showFuel(uint64(s.Fuel)), s.State(time.Now()))
+	fmt.Fprintf(a.out, "ok   %s  %s paid %s %s for %d units, %s, %s%s\n", s.ID.Short(), s.Payer.Short(), s.Payee.Short(), s.Paid, s.Units, showFuel(uint64(s.Fuel)), s.State(time.Now()), witnessed)
 	return nil
+}
+
+// witnessed checks the witnesses' certificate of a receipt against the genesis in the data folder: how many signed, and
+// what came of it in words; nothing where a network has no witnesses.
+func (a *app) witnessed(r ledger.Receipt, network ledger.Network) (signed int, what string, err error) {
+	m, err := daemon.LoadMembership(a.dataDir)
+	if err != nil {
+		return 0, "", err
+	}
+	here, err := m.Genesis.ID()
+	switch {
+	case err != nil:
+		return 0, "", err
+	case here != network && r.Certificate != nil:
+		return 0, "; witnesses not checked: this data folder is of another network", nil
+	case r.Certificate == nil && (here != network || len(m.Genesis.Witnesses) == 0):
+		return 0, "", nil
+	case r.Certificate == nil:
+		return 0, "; the certificate of its witnesses is with the payee", nil
+	}
+	signed, err = r.VerifyWitnessed(m.Genesis)
+	return signed, fmt.Sprintf("; final: %d of %d witnesses signed its lock", signed, len(m.Genesis.Witnesses)), err
 }
 
 func isHex(s string) bool {
