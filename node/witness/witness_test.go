@@ -75,12 +75,13 @@ type world struct {
 type node struct {
 	*p2p.Node
 	key    ledger.Key
-	store  *ledgertest.Memory
+	store  *ledgertest.Memory // nil = on disk
 	book   *ledger.Book
 	spread *fraud.Spreader
 	client *Client
 	server *Server
-	disk   *ledgertest.Memory // of the witness
+	disk   ledger.Store // of the witness
+	fence  ledger.Fence // likewise, nil = none
 	stop   func()
 }
 
@@ -103,10 +104,11 @@ func newWorld(t testing.TB, witnesses int) *world {
 }
 
 // add starts a node that ends with the test, and connects it to all others.
-func (w *world) add(key ledger.Key, store *ledgertest.Memory) *node {
+func (w *world) add(key ledger.Key, store ledger.Store) *node {
 	t := w.t
 	t.Helper()
-	n := &node{key: key, store: store}
+	n := &node{key: key}
+	n.store, _ = store.(*ledgertest.Memory)
 	n.book = ok(ledger.OpenBook(t.Context(), store, key, w.genesis))(t)
 	quiet := slog.New(slog.DiscardHandler)
 	n.spread = fraud.New(n.book, quiet)
@@ -169,7 +171,7 @@ func (w *world) serve(which ...int) {
 		if n.disk == nil {
 			n.disk = ledgertest.NewMemory()
 		}
-		x := ok(ledger.OpenWitness(w.t.Context(), n.disk, nil, w.keys[i], w.genesis, n.book))(w.t)
+		x := ok(ledger.OpenWitness(w.t.Context(), n.disk, n.fence, w.keys[i], w.genesis, n.book))(w.t)
 		binding := w.binding(i)
 		n.server = Serve(x, ServerConfig{Net: streams{n.Node}, Genesis: w.genesis, Account: n.Account, Binding: func() []byte { return binding }, Log: slog.New(slog.DiscardHandler),
 			Convict: func(ctx context.Context, proof []byte) {
