@@ -25,8 +25,9 @@ p3 witness makes a witness key in the data folder, if there is none, and prints 
 network; the founding document names the witnesses for good. On a network that names it, the running
 node begins to sign at once, and with every p3 up from then on. The key has no passphrase and spends nothing.
 
-A witness must not forget what it signed. Do not put its data folder back from a backup: it notices, and
-never signs again. Found with one witness more than you need instead.
+A witness must not forget what it signed, or it signs twice and is convicted. Never put its data folder back from a backup,
+and never run a copy of it. Where p3 notices that its records went back it never signs again; the others
+go on without it. A backup by p3 credit backup holds no witness key.
 
 ` + exitHelp,
 		RunE: func(c *cobra.Command, _ []string) error { return a.beWitness(c.Context()) },
