@@ -26,7 +26,8 @@ const (
 	MaxWitnessedLocks = 4096
 )
 
-// A BehindError tells from which place on a witness has to be shown the chain: Next follows what it knows.
+// A BehindError tells from which place on a witness has to be shown the chain: Next follows what it knows. It may lie
+// beyond what was shown, of which it keeps KeptEntries.
 type BehindError struct{ Next uint64 }
 
 func (e *BehindError) Error() string {
@@ -110,6 +111,12 @@ func (w *Witness) Stats() WitnessStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return WitnessStats{w.done.accounts, w.done.entries, w.done.signed, w.refused, w.forks}
+}
+
+// Follows reports whether it knows the chain that an account is part of.
+func (w *Witness) Follows(a Account) bool {
+	_, err := w.store.Get(accountKey(witnessRoot, a))
+	return err == nil
 }
 
 // Entries returns what it keeps of the chain that an account is part of, from a place on, ascending and at most n.
@@ -242,11 +249,6 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 		return nil, w.broken
 	}
 	last := s[len(s)-1]
-	for _, a := range []Account{s[0].e.Account, last.e.Account} {
-		if w.convicted(a) {
-			return nil, fmt.Errorf("%s: %w", a, ErrFrozen)
-		}
-	}
 	root, err := w.root(s[0].e.Account)
 	if err != nil {
 		return nil, err
@@ -254,6 +256,11 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 	c, err := w.follow(root)
 	if err != nil {
 		return nil, err
+	}
+	for _, a := range append([]Account{s[0].e.Account, last.e.Account}, c.accounts...) {
+		if w.convicted(a) {
+			return nil, fmt.Errorf("%s: %w", a, ErrFrozen)
+		}
 	}
 	if s[0].e.Seq > c.Head.Len {
 		return nil, &BehindError{c.Head.Len}
@@ -269,7 +276,7 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 		}
 		if s[0].d == last.d {
 			if stored == nil {
-				return nil, fmt.Errorf("entry %d of %s: the witness is at %d and keeps the last %d: %w", last.e.Seq, last.e.Account.Short(), c.Head.Seq, KeptEntries, ErrClosed)
+				return nil, &BehindError{c.Head.Len} // it has signed later ones, and forgotten this
 			}
 			return w.again(ctx, t, root, *stored, last)
 		}

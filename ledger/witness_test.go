@@ -62,12 +62,16 @@ func ask(ctx context.Context, w *ledger.Witness, b *ledger.Book, seq uint64) ([]
 	from := seq
 	for {
 		var shown []ledger.Shown
-		if err := b.Show(from, seq, func(s ledger.Shown) bool { shown = append(shown, s); return true }); err != nil {
+		if err := b.Show(from, seq, func(s ledger.Shown) bool { shown = append(shown, s); return len(shown) < ledger.MaxShown }); err != nil {
 			return nil, err
 		}
 		statement, err := w.Sign(ctx, shown)
+		if err == nil && len(shown) == ledger.MaxShown && from+ledger.MaxShown <= seq {
+			from += ledger.MaxShown
+			continue
+		}
 		var behind *ledger.BehindError
-		if !errors.As(err, &behind) || behind.Next >= from {
+		if !errors.As(err, &behind) || behind.Next == from || behind.Next > seq {
 			return statement, err
 		}
 		from = behind.Next
@@ -379,6 +383,33 @@ type hangman struct{ convicted ledger.Account }
 
 func (h hangman) Convicted(a ledger.Account) bool           { return a == h.convicted }
 func (hangman) LearnGrants(context.Context, [][]byte) error { return nil }
+
+// An account that took over a long chain is not known to the witness, which has forgotten the first entries of that.
+func TestWitnessFollowsALongChainOverARotation(t *testing.T) {
+	c := newCouncil(t, 1, 10*ledger.Credit)
+	store, old, heir := ledgertest.NewMemory(), newKey(t), newKey(t)
+	b := ok(ledger.OpenBook(t.Context(), store, old, c.genesis))(t)
+	for b.Head().Len < 3*ledger.KeptEntries {
+		lock := setAside(t, b, ledger.Account{1}, 1)
+		if b.Head().Len%100 < 2 {
+			ok(ask(t.Context(), c.all[0], b, b.Head().Seq))(t)
+		}
+		ok(b.Settle(t.Context(), lock.Digest))(t)
+	}
+	ok(ask(t.Context(), c.all[0], b, b.Head().Seq))(t)
+	b.Close()
+	b = ok(ledger.RotateBook(t.Context(), store, nil, old, heir, c.genesis, ledger.Digest{}))(t)
+	defer b.Close()
+	lock := setAside(t, b, ledger.Account{1}, 1)
+	ok(c.genesis.Certify(ok(ask(t.Context(), c.all[0], b, ok(ledger.ParseEntry(lock.Raw))(t).Seq))(t)))(t)
+	if s := c.all[0].Stats(); s.Accounts != 1 {
+		t.Errorf("%+v", s)
+	}
+	w := ok(ledger.OpenWitness(t.Context(), c.stores[0], nil, c.keys[0], c.genesis, hangman{old.Account()}))(t)
+	if _, err := ask(t.Context(), w, b, b.Head().Seq); !errors.Is(err, ledger.ErrFrozen) {
+		t.Errorf("a chain whose first account was convicted: %v", err)
+	}
+}
 
 func TestFrozenAccountGetsNoStatement(t *testing.T) {
 	c := newCouncil(t, 1, 10*ledger.Credit)

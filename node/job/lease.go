@@ -99,14 +99,13 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
 		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]ask{},
 	}
+	if err := r.env.ready(ctx); err != nil {
+		return nil, &unwitnessed{err}
+	}
 	dial, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	if l.s, err = r.env.Net.Open(dial, c.peer, Protocol, MaxFrame); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
-	}
-	if err := r.env.ready(ctx); err != nil {
-		l.s.Reset()
-		return nil, &unwitnessed{err}
 	}
 	lock, settle, err := r.req.settler.lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
 	if err != nil {

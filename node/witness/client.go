@@ -307,7 +307,7 @@ func (c *Client) chain(ctx context.Context, s *seat, t target) ([]byte, error) {
 	c.mu.Lock()
 	from := min(s.next, t.e.Seq)
 	c.mu.Unlock()
-	told := false // from is where the witness said it is
+	jumps := 0 // to where the witness said that it is: to the start, for an account that it does not know, and from there to its end
 	for {
 		list, last, err := c.stretch(ctx, from, t.e.Seq)
 		if err != nil {
@@ -324,10 +324,11 @@ func (c *Client) chain(ctx context.Context, s *seat, t target) ([]byte, error) {
 			continue
 		case a.Refuse != nil:
 			return nil, &Refusal{a.Refuse.Code, clip(a.Refuse.Text), a.Refuse.Entry}
-		case a.Behind != nil && (told || a.Behind.Next >= from):
+		case a.Behind != nil && (jumps == 2 || a.Behind.Next > t.e.Seq):
 			return nil, fmt.Errorf("it asks for entry %d after entry %d: %w", a.Behind.Next, from, ledger.ErrMalformed)
 		case a.Behind != nil:
-			from, told = a.Behind.Next, true
+			from = a.Behind.Next
+			jumps++
 			continue
 		}
 		c.mu.Lock()
@@ -336,7 +337,7 @@ func (c *Client) chain(ctx context.Context, s *seat, t target) ([]byte, error) {
 		if last == t.e.Seq {
 			return a.Statement, nil
 		}
-		from, told = last+1, true
+		from = last + 1
 	}
 }
 
@@ -429,7 +430,7 @@ func (c *Client) once(ctx context.Context, s *seat, t target) ([]byte, error) {
 	case a.Refuse != nil:
 		return nil, &Refusal{a.Refuse.Code, clip(a.Refuse.Text), a.Refuse.Entry}
 	case a.Behind != nil:
-		return nil, errors.New("it does not know the lock")
+		return nil, errors.New("it does not know the lock, or has forgotten it")
 	}
 	return a.Statement, checkStatement(a.Statement, s.account, t)
 }

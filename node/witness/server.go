@@ -18,8 +18,8 @@ import (
 
 // Bounds of what peers can ask of a witness, judgements. A signature takes some 100 µs to check.
 const (
-	maxServed     = 64 // streams at a time
-	maxPerPeer    = 4
+	maxServed     = 64  // questions at a time
+	maxPerPeer    = 4   // streams
 	checksPerPeer = 512 // signatures a second, of one peer
 	burstPerPeer  = 4096
 	checksOfAll   = 4096
@@ -41,11 +41,12 @@ type Server struct {
 	convict func(ctx context.Context, proof []byte)
 	log     *slog.Logger
 
+	turns chan struct{} // a token is in it for each question that is being answered
+
 	mu     sync.Mutex // guards what follows
 	served map[peer.ID]int
-	total  int
 	peers  map[peer.ID]*rate.Limiter
-	all    *rate.Limiter
+	all    *rate.Limiter // of all whose chain the witness does not follow
 }
 
 // A ServerConfig is what a Server works with. All fields are required.
@@ -62,7 +63,7 @@ type ServerConfig struct {
 func Serve(w *ledger.Witness, cfg ServerConfig) *Server {
 	s := &Server{
 		w: w, quorum: cfg.Genesis.Quorum(), account: cfg.Account, binding: cfg.Binding, convict: cfg.Convict, log: cfg.Log,
-		served: map[peer.ID]int{}, peers: map[peer.ID]*rate.Limiter{}, all: rate.NewLimiter(checksOfAll, burstOfAll),
+		turns: make(chan struct{}, maxServed), served: map[peer.ID]int{}, peers: map[peer.ID]*rate.Limiter{}, all: rate.NewLimiter(checksOfAll, burstOfAll),
 	}
 	cfg.Net.Handle(Protocol, maxFrame, s.serve)
 	return s
@@ -77,14 +78,20 @@ func (s *Server) serve(ctx context.Context, st job.Stream) {
 		_ = write(st, answer{Refuse: &refusal{Code: CodeBusy}})
 		return
 	}
-	defer s.dismiss(p)
+	defer s.leave(p)
 	for range maxRounds {
 		st.SetIdle(idleTime)
 		b, err := st.ReadFrame()
 		if err != nil {
 			return
 		}
-		a := s.answer(ctx, p, b)
+		a := answer{Refuse: &refusal{Code: CodeBusy}}
+		select {
+		case s.turns <- struct{}{}: // who is silent holds up nobody
+			a = s.answer(ctx, p, b)
+			<-s.turns
+		default:
+		}
 		if write(st, a) != nil || a.Refuse != nil && a.Refuse.Code == CodeRecord {
 			return
 		}
@@ -174,8 +181,11 @@ func opens(entry []byte) bool {
 	return len(entry) >= seqAt+8 && binary.BigEndian.Uint64(entry[seqAt:]) == 0
 }
 
-// allow takes tokens of the peer's bucket and of everybody's.
+// allow takes tokens of the peer's bucket, and of the one of all strangers unless the peer acts for an account whose chain
+// the witness follows: so that strangers do not keep customers waiting.
 func (s *Server) allow(p peer.ID, checks int, now time.Time) bool {
+	a, ok := s.account(p)
+	stranger := !ok || !s.w.Follows(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.peers[p]
@@ -183,33 +193,33 @@ func (s *Server) allow(p peer.ID, checks int, now time.Time) bool {
 		if len(s.peers) >= maxMetered { // a full bucket remembers nothing
 			maps.DeleteFunc(s.peers, func(_ peer.ID, b *rate.Limiter) bool { return b.TokensAt(now) >= burstPerPeer })
 		}
-		if b = rate.NewLimiter(checksPerPeer, burstPerPeer); len(s.peers) < maxMetered {
-			s.peers[p] = b
-		} else if b = s.all; !b.AllowN(now, checks) {
-			return false
+		if len(s.peers) >= maxMetered {
+			return s.all.AllowN(now, checks)
 		}
+		b = rate.NewLimiter(checksPerPeer, burstPerPeer)
+		s.peers[p] = b
 	}
-	if b == s.all {
-		return true
+	if !stranger {
+		return b.AllowN(now, checks)
 	}
 	return s.all.TokensAt(now) >= float64(checks) && b.AllowN(now, checks) && s.all.AllowN(now, checks)
 }
 
+// admit counts a stream of a peer, if it may have one more.
 func (s *Server) admit(p peer.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total >= maxServed || s.served[p] >= maxPerPeer {
+	if s.served[p] >= maxPerPeer {
 		return false
 	}
-	s.total++
 	s.served[p]++
 	return true
 }
 
-func (s *Server) dismiss(p peer.ID) {
+// leave takes a stream of a peer off.
+func (s *Server) leave(p peer.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total--
 	if s.served[p]--; s.served[p] == 0 {
 		delete(s.served, p)
 	}

@@ -572,9 +572,12 @@ func TestWitnessesAreFoundInTheDHT(t *testing.T) {
 	}
 }
 
-// What one peer asks is bounded: of checks, and of streams; others are answered meanwhile.
+// What one peer asks is bounded: of checks, and of streams; others are answered meanwhile, and however many strangers ask,
+// whose chain the witness follows.
 func TestWitnessServesEachPeerItsShare(t *testing.T) {
-	s := &Server{served: map[peer.ID]int{}, peers: nil}
+	w := newWorld(t, 1)
+	w.serve(0)
+	s, now := w.nodes[0].server, time.Now()
 	for range maxPerPeer {
 		if !s.admit("a") {
 			t.Fatal("refused within its share")
@@ -583,13 +586,14 @@ func TestWitnessServesEachPeerItsShare(t *testing.T) {
 	if s.admit("a") || !s.admit("b") {
 		t.Error("streams of a peer are not bounded, or bound others")
 	}
-	s.dismiss("a")
+	s.leave("a")
 	if !s.admit("a") {
 		t.Error("a stream that ended counts on")
 	}
-	w := newWorld(t, 1)
-	w.serve(0)
-	s, now, spent := w.nodes[0].server, time.Now(), 0
+	payer := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	payer.meet(t, w)
+	ok(payer.client.Certify(t.Context(), payer.reserve(t, ledger.Account{1}, ledger.Credit, time.Hour).Raw))(t)
+	spent := 0
 	for s.allow("a", 100, now) {
 		spent += 100
 	}
@@ -598,6 +602,16 @@ func TestWitnessServesEachPeerItsShare(t *testing.T) {
 	}
 	if !s.allow("b", 100, now) || !s.allow("a", 100, now.Add(time.Second)) {
 		t.Error("others are held up, or for ever")
+	}
+	for i := range 100 { // strangers
+		for s.allow(peer.ID([]byte{'x', byte(i)}), 100, now) {
+		}
+	}
+	if s.allow("c", 100, now) {
+		t.Error("strangers are not bounded together")
+	}
+	if !s.allow(payer.ID(), 100, now) {
+		t.Error("strangers hold up a payer whose chain is followed")
 	}
 }
 
