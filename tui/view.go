@@ -128,7 +128,7 @@ func (m *model) tabs() string {
 func (m *model) footer() string {
 	switch {
 	case m.prompt != nil:
-		return " " + m.prompt.line(m.w - 1)
+		return " " + m.prompt.line(m.w-1)
 	case m.toast != "":
 		return " " + m.toast
 	case m.lost != nil && m.status != nil:
