@@ -220,16 +220,15 @@ func (a *Audit) Report() AuditReport {
 	a.problems = slices.Clone(found)
 	var r AuditReport
 	a.judgeMints()
-	m := merged{audit: a, locks: make(map[Digest]*movement), claims: make(map[Digest]known), digests: make(map[Digest]known, len(a.entries)), heirs: make(map[Account]Account)}
-	follows := make(map[Account]bool)
+	m := merged{audit: a, locks: make(map[Digest]*movement), claims: make(map[Digest]known), digests: make(map[Digest]known, len(a.entries)), heirs: make(map[Account]Account), seen: make(map[Account]bool)}
 	for _, k := range a.entries {
 		m.digests[k.digest] = k
-		if k.takesOver() && a.chains[k.Account] != nil && a.chains[k.Peer] != nil {
-			m.heirs[k.Peer], follows[k.Account] = k.Account, true
-		}
 	}
-	for _, account := range slices.SortedFunc(maps.Keys(a.chains), func(x, y Account) int { return bytes.Compare(x[:], y[:]) }) {
-		if follows[account] { // its chain began under another
+	follows := m.succession()
+	accounts := slices.SortedFunc(maps.Keys(a.chains), func(x, y Account) int { return bytes.Compare(x[:], y[:]) })
+	slices.SortStableFunc(accounts, func(x, y Account) int { return cmp.Compare(follows[x], follows[y]) })
+	for _, account := range accounts { // first those that begin a chain, then what none of them has led to
+		if m.seen[account] {
 			continue
 		}
 		head, n := m.chain(account)

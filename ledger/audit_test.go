@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -243,6 +244,56 @@ func TestAuditTellsWhichLedgerIsBehind(t *testing.T) {
 	for _, x := range r.Accounts {
 		if want := x.Head.Account == p.user.Account(); (x.Behind == 1) != want {
 			t.Errorf("%s is behind by %d", x.Head.Account, x.Behind)
+		}
+	}
+}
+
+// An entry that takes over a chain which is not the signer's to take hides nothing from the audit: not that of the chain it
+// stands in, nor that of two which take each other over, nor that of a second heir.
+func TestNoChainEscapesTheAuditAsAnHeir(t *testing.T) {
+	id := ok(network.ID())(t)
+	type chain struct {
+		key  ledger.Key
+		head ledger.Head
+	}
+	begin := func(a *ledger.Audit) *chain {
+		c := &chain{key: newKey(t)}
+		e := ledger.Head{Network: id, Account: c.key.Account()}.Genesis(ledger.Digest{}, time.Now())
+		c.head = ledger.HeadAt(e, e.Digest())
+		if err := a.Entry(ok(c.key.SignEntry(e))(t)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	// seize adds an entry by which c takes over from account, or says so.
+	seize := func(a *ledger.Audit, c *chain, account ledger.Account) {
+		e := ledger.Head{Network: id, Account: account, Len: 9, Seq: 8, Digest: ledger.Digest{1}}.Recover(c.key.Account(), ledger.Digest{}, time.Now())
+		if err := a.Entry(ok(c.key.SignEntry(e))(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, do := range map[string]func(a *ledger.Audit) []*chain{
+		"its own": func(a *ledger.Audit) []*chain { c := begin(a); seize(a, c, c.key.Account()); return []*chain{c} },
+		"each other": func(a *ledger.Audit) []*chain {
+			x, y := begin(a), begin(a)
+			seize(a, x, y.key.Account())
+			seize(a, y, x.key.Account())
+			return []*chain{x, y}
+		},
+		"an honest one, twice": func(a *ledger.Audit) []*chain {
+			honest, x, y := begin(a), begin(a), begin(a)
+			seize(a, x, honest.key.Account())
+			seize(a, y, honest.key.Account())
+			return []*chain{x, y}
+		},
+	} {
+		a := ok(ledger.NewAudit(network))(t)
+		cheats := do(a)
+		r := a.Report()
+		for _, c := range cheats {
+			if !slices.ContainsFunc(r.Problems, func(p *ledger.AuditProblem) bool { return p.Account == c.key.Account() }) {
+				t.Errorf("%s: %s is not named: %v", name, c.key.Account(), r.Problems)
+			}
 		}
 	}
 }

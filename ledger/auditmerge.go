@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,6 +22,42 @@ type merged struct {
 	digests map[Digest]known
 	claims  map[Digest]known    // GRANT entries, by grant
 	heirs   map[Account]Account // under which an account's chain goes on
+	seen    map[Account]bool    // accounts whose entries were looked at
+}
+
+// succession finds the heir of each account, and returns 1 for each heir. Anybody can sign that it takes a chain over; of
+// several the recovery counts, then the lowest digest. Whether it may, its entry's place in the chain shows.
+func (m *merged) succession() (follows map[Account]int) {
+	by := make(map[Account]known)
+	for _, k := range m.audit.entries {
+		if !k.takesOver() || k.Account == k.Peer || m.audit.chains[k.Account] == nil || m.audit.chains[k.Peer] == nil {
+			continue
+		}
+		old, had := by[k.Peer]
+		if !had || k.Type == TypeRecover && old.Type != TypeRecover || k.Type == old.Type && bytes.Compare(k.digest[:], old.digest[:]) < 0 {
+			by[k.Peer] = k
+		}
+	}
+	follows = make(map[Account]int)
+	for account, k := range by {
+		m.heirs[account], follows[k.Account] = k.Account, 1
+	}
+	return follows
+}
+
+// leadsTo reports whether account is a, or one under which the chain of a goes on.
+func (m *merged) leadsTo(a, account Account) bool {
+	for range len(m.heirs) + 1 {
+		if a == account {
+			return true
+		}
+		next, more := m.heirs[a]
+		if !more {
+			return false
+		}
+		a = next
+	}
+	return false
 }
 
 func (m *merged) lock(id Digest) *movement {
@@ -37,9 +74,10 @@ func (m *merged) lock(id Digest) *movement {
 func (m *merged) chain(account Account) (Head, int) {
 	c := NewChain(m.audit.network, account, m.audit.genesis.Floor, m.audit.genesis.Params.CheckpointEvery)
 	for total := 0; ; account = m.heirs[account] {
+		m.seen[account] = true
 		n, whole := m.follow(c, account)
 		total += n
-		if _, more := m.heirs[account]; !whole || !more {
+		if next, more := m.heirs[account]; !whole || !more || m.seen[next] {
 			return c.Head, total
 		}
 	}
@@ -98,7 +136,7 @@ func (m *merged) backed(k known) error {
 		switch {
 		case !ok:
 			return fmt.Errorf("earns %s, and its voucher %s is not among what was given: %w", k.Amount, k.Evidence.Short(), ErrNotFound)
-		case v.lock != k.Ref || v.payer != k.Peer || v.payee != k.Account:
+		case v.lock != k.Ref || v.payer != k.Peer || !m.leadsTo(v.payee, k.Account):
 			return fmt.Errorf("earns %s, and the voucher it names is of another lock: %w", k.Amount, ErrConflict)
 		case k.Amount > v.amount:
 			return fmt.Errorf("earns %s on a voucher of %s: %w", k.Amount, v.amount, ErrExceeds)
@@ -109,7 +147,7 @@ func (m *merged) backed(k known) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("earns %s, and its settle %s is not among what was given: %w", k.Amount, k.Evidence.Short(), ErrNotFound)
-	case s.Type != TypeSettle || s.Account != k.Peer || s.Ref != k.Ref || s.Peer != k.Account || s.Amount != k.Amount:
+	case s.Type != TypeSettle || s.Account != k.Peer || s.Ref != k.Ref || !m.leadsTo(s.Peer, k.Account) || s.Amount != k.Amount:
 		return fmt.Errorf("earns %s, and the %s it names pays something else: %w", k.Amount, s.Type, ErrConflict)
 	}
 	return nil

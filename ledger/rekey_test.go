@@ -145,6 +145,31 @@ func TestRecoveryKeepsOpenLocks(t *testing.T) {
 	}
 }
 
+// A payee recovers its account while a lease is open, and takes up the voucher that its old one was given: an audit finds
+// that in order.
+func TestRecoveredPayeeTakesUpItsVoucher(t *testing.T) {
+	recovery := newKey(t)
+	p := &pair{userStore: ledgertest.NewMemory(), hostStore: ledgertest.NewMemory(), userKey: newKey(t), hostKey: newKey(t)}
+	p.user = openBook(t, p.userStore, p.userKey)
+	p.host = ok(ledger.BeginBook(t.Context(), p.hostStore, nil, p.hostKey, network, recovery.Account()))(t)
+	p.open(t, ledger.Credit)
+	p.unit(t, 100)
+	p.host.Close()
+	owner := ok(ledger.RecoverBook(t.Context(), p.hostStore, nil, recovery, network, ledger.Digest{}))(t)
+	defer owner.Close()
+	ok(owner.EarnVoucher(t.Context(), p.lock, time.Now().Add(2*time.Hour)))(t)
+	if b := owner.Balance(); b.Earned != 100 {
+		t.Fatalf("%+v", b)
+	}
+	if s := audited(t, owner, p.user); s.Net() != 100 || s.InTransit != -100 {
+		t.Errorf("%+v", s)
+	}
+	ok(p.user.Settle(t.Context(), p.lock))(t)
+	if s := audited(t, owner, p.user); s.Net() != 0 || s.InTransit != 0 {
+		t.Errorf("settled: %+v", s)
+	}
+}
+
 // A rotation in every place of a block, checkpoints and all; each time proof, audit and reopening agree.
 func TestRotationInEveryPlace(t *testing.T) {
 	store, key := ledgertest.NewMemory(), newKey(t)
