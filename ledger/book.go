@@ -100,6 +100,11 @@ func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Ge
 		}
 		b.behindFence = b.broken != nil
 	}
+	if err := b.ownConviction(); errors.Is(err, ErrReadOnly) { // whatever else is wrong, nothing mends that
+		b.broken, b.behindFence = err, false
+	} else if err != nil {
+		return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
+	}
 	go b.write()
 	if b.head.Len == 0 {
 		b.history.recovery = recovery

@@ -30,7 +30,7 @@ func (t *batch) freeze(proof Proof) error {
 		return err
 	}
 	rule := proofRules[proof.Kind]
-	if known == nil && rule.against == nil { // mints and witnesses are few, and kept
+	if known == nil && rule.against == nil && !t.mine[proof.Account] { // mints and witnesses are few, and kept
 		if err := t.makeRoom(); err != nil {
 			return err
 		}
@@ -213,11 +213,25 @@ func (b *Book) OnConvict(f func(Proof)) {
 	b.onConvict = f
 }
 
+// convictedError is why a book of a convicted account signs nothing: nobody would take it, for ever.
+func convictedError(kind ProofKind) error {
+	return fmt.Errorf("%w: this account was convicted: %s: another copy of it is at work, or its key was stolen", ErrReadOnly, kind)
+}
+
+// ownConviction reports a proof against this account, as an error.
+func (b *Book) ownConviction() error {
+	v, err := b.Proof(b.key.account)
+	if err == nil && len(v) > 0 {
+		err = convictedError(ProofKind(v[0]))
+	}
+	return err
+}
+
 // announce tells of convictions that are durable; mu is held.
 func (b *Book) announce(convicted []Proof) {
 	for _, p := range convicted {
 		if p.Account == b.key.account {
-			b.broken = fmt.Errorf("%w: this account was convicted: %s: another copy of it is at work, or its key was stolen", ErrReadOnly, p.Kind)
+			b.broken, b.behindFence = convictedError(p.Kind), false
 		}
 		if b.onConvict != nil {
 			b.onConvict(p)

@@ -85,3 +85,10 @@ func SampledBlocks(p BalanceProof) (blocks []uint64) {
 	}
 	return blocks
 }
+
+// WritesBesideForced reports whether a call is let through that waits together with one which a read-only book still
+// takes. Nobody else may use the book meanwhile.
+func WritesBesideForced(b *Book) (wrote bool) {
+	_, _ = b.apply([]*request{{do: func(*batch) {}, force: true}, {do: func(*batch) { wrote = true }}})
+	return wrote
+}

@@ -207,6 +207,15 @@ func TestProofAgainstOurselvesStopsTheBook(t *testing.T) {
 	if _, err := p.user.Settle(t.Context(), p.lock); !errors.Is(err, ledger.ErrReadOnly) {
 		t.Errorf("a convicted account signs on: %v", err)
 	}
+	p.user.Close()
+	again := openBook(t, p.userStore, p.userKey)
+	defer again.Close()
+	if _, err := again.Settle(t.Context(), p.lock); !errors.Is(err, ledger.ErrReadOnly) {
+		t.Errorf("after a restart it signs on: %v", err)
+	}
+	if r, err := again.Recover(t.Context(), nil, true); r.Signs || !errors.Is(err, ledger.ErrReadOnly) {
+		t.Errorf("after a recovery it signs on: %+v, %v", r, err)
+	}
 }
 
 func FuzzProof(f *testing.F) {

@@ -235,6 +235,9 @@ func (b *Book) putBackWorks(t *batch, receipts []Receipt) (ids []Digest, err err
 
 // heal lets the book sign again, or says what it still lacks.
 func (b *Book) heal(t *batch, done Recovery, sure bool) (Recovery, error) {
+	if err := b.ownConviction(); err != nil {
+		return done, err
+	}
 	if high := b.high; !high.Head.IsZero() && b.head.Len <= high.Seq {
 		done.From, done.Missing = b.head.Len, high.Seq-b.head.Len+1
 		b.broken = fmt.Errorf("%w: entries %d to %d of this account were signed and are not here, and no peer asked so far holds them: connect to the peers that you dealt with last and run p3 credit recover again", ErrReadOnly, done.From, high.Seq)

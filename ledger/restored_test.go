@@ -30,6 +30,9 @@ func TestRestoredBookSignsNothingUntilConfirmed(t *testing.T) {
 		if _, err := b.Lock(t.Context(), request); !errors.Is(err, ledger.ErrRestored) {
 			t.Errorf("it signed a lock: %v", err)
 		}
+		if ledger.WritesBesideForced(b) {
+			t.Error("it signs what shares a commit with a recovery")
+		}
 		if n := len(entries(t, b)); n != 3 {
 			t.Errorf("%d entries", n)
 		}

@@ -19,6 +19,7 @@ const (
 // A batch gathers what a group of requests reads and writes before one commit.
 type batch struct {
 	store Store
+	mine  map[Account]bool // the book's own accounts
 	ops   []Op
 	bytes int
 	at    map[string]int // key → its op: the last write of a key wins
@@ -184,9 +185,9 @@ func (b *Book) apply(group []*request) (n int, err error) {
 	if err := b.ReadOnly(); err != nil && !(behind && group[0].force) {
 		return 1, err
 	}
-	t := &batch{store: b.store, at: make(map[string]int)}
+	t := &batch{store: b.store, mine: b.mine, at: make(map[string]int)}
 	b.mu.Lock()
-	for n < len(group) && t.bytes < maxCommit && (n == 0 || b.broken == nil) {
+	for n < len(group) && t.bytes < maxCommit && (n == 0 || b.readOnly() == nil) {
 		group[n].do(t)
 		n++
 	}
