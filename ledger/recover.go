@@ -308,11 +308,18 @@ func (b *Book) putBack(t *batch, e Entry, raw []byte, r Receipt) (Digest, error)
 			}
 		}
 		t.put(partKey(id, partEarn), raw)
-		if r.Settle != nil {
+		st, err := t.standing(l.lock.Account)
+		if err != nil {
+			return id, err
+		}
+		st.Got = saturating(st.Got, e.Amount)
+		if s, err := ParseEntry(r.Settle); err == nil {
 			t.put(partKey(id, partSettle), r.Settle)
-		} else {
+			st.prove(id, min(s.Amount, e.Amount))
+		} else { // its answer will be the settle
 			t.put(lockKey(outPrefix, id), partKey(id, partEarn))
 		}
+		t.putStanding(l.lock.Account, st)
 	}
 	return id, b.close(t, l)
 }

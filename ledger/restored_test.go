@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -51,5 +52,40 @@ func TestRestoredBookSignsNothingUntilConfirmed(t *testing.T) {
 	b.Close()
 	if b := openBook(t, old, p.userKey); b.ReadOnly() != nil {
 		t.Errorf("%v", b.ReadOnly())
+	}
+}
+
+// Who gets back what it has earned also gets back what that shows of it: its standing, and the work to show to others.
+func TestRecoveredWorkCountsAgain(t *testing.T) {
+	p := newPair(t, ledger.Credit)
+	old := p.hostStore.Clone()
+	p.unit(t, 100)
+	earn := ok(p.host.Earn(t.Context(), ok(p.user.Settle(t.Context(), p.lock))(t)))(t)
+	if err := p.user.AcknowledgeEarn(t.Context(), earn); err != nil {
+		t.Fatal(err)
+	}
+	want, shown := ok(p.host.Standing(p.user.Account()))(t), ok(p.host.ShowWork(9))(t)
+	if want.Got != 100 || len(shown) != 1 {
+		t.Fatalf("%+v, %d works", want, len(shown))
+	}
+	p.host.Close()
+	if err := old.Commit(t.Context(), ledger.MarkRestored(time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	b := openBook(t, old, p.hostKey)
+	receipts, _, err := p.user.Held(b.Account(), 0, 0, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time finds nothing
+		if r, err := b.Recover(t.Context(), receipts, true); err != nil || !r.Signs {
+			t.Fatal(r, err)
+		}
+	}
+	if got := ok(b.Standing(p.user.Account()))(t); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := ok(b.ShowWork(9))(t); !reflect.DeepEqual(got, shown) {
+		t.Errorf("%d works, want the one", len(got))
 	}
 }
