@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -369,6 +370,12 @@ func TestExportOfGrantsIsAudited(t *testing.T) {
 		}
 		return true
 	})
+	var out bytes.Buffer
+	w := ledger.NewRowWriter(&out, true)
+	_ = b.View().Rows(o.genesis, time.Time{}, func(r ledger.Row) bool { return w.Write(r) == nil })
+	if err := w.Flush(); err != nil || !strings.Contains(out.String(), ",grant,,"+b.Account().String()+","+b.Network().String()+",,0,,"+b.Account().String()) {
+		t.Errorf("as CSV: %v\n%s", err, out.String())
+	}
 	if err != nil || kinds[ledger.RowGrant] != 1 {
 		t.Errorf("%v, %v", kinds, err)
 	}

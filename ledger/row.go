@@ -33,7 +33,7 @@ type Row struct {
 	Account Account   `json:"account"`           // whose ledger this is
 	Network Network   `json:"network"`           //
 	Epoch   uint32    `json:"epoch,omitempty"`   // of an entry
-	Seq     uint64    `json:"seq,omitempty"`     // of an entry
+	Seq     uint64    `json:"seq,omitempty"`     // of an entry; of a grant its place in the mint's chain
 	Type    string    `json:"type,omitempty"`    // of an entry: "lock", "settle", …; of a receipt its state
 	Peer    Account   `json:"peer,omitzero"`     // the other account
 	Lock    Digest    `json:"lock,omitzero"`     // digest of the lock; of a grant, or an entry that claims one, the grant's
@@ -169,7 +169,12 @@ var columns = []column{
 	{"account", func(r Row) string { return r.Account.String() }},
 	{"network", func(r Row) string { return r.Network.String() }},
 	{"epoch", func(r Row) string { return r.ifEntry(uint64(r.Epoch)) }},
-	{"seq", func(r Row) string { return r.ifEntry(r.Seq) }},
+	{"seq", func(r Row) string {
+		if r.Kind == RowGrant {
+			return strconv.FormatUint(r.Seq, 10)
+		}
+		return r.ifEntry(r.Seq)
+	}},
 	{"type", func(r Row) string { return r.Type }},
 	{"peer", func(r Row) string { return text(r.Peer.IsZero(), r.Peer) }},
 	{"lock", func(r Row) string { return text(r.Lock.IsZero(), r.Lock) }},

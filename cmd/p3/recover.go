@@ -18,7 +18,8 @@ time what it signed before, and its account would be frozen by everybody as one 
 
 recover asks the connected peers for the entries and vouchers of this account that they hold, and puts
 back what follows on what is here. If nothing that is known of is missing, --sure lets the account sign again.
-Say it only if no other copy of this account is at work, and if the peers that it dealt with last are connected.`,
+Say it only if no other copy of this account is at work, and if the peers that it dealt with last are connected; in an
+organisation's network that is also the node that grants.`,
 		RunE: a.with(func(ctx context.Context, cl *node.Client, _ []string) error { return a.recover(ctx, cl, sure) }),
 	}
 	c.Flags().BoolVar(&sure, "sure", false, "no other copy of this account is at work; sign again if nothing is known to be missing")
