@@ -28,6 +28,7 @@ const (
 
 	grantTick = time.Minute // between looks at allowances and at what was not acknowledged
 	grantPage = 64          // grants to one member at a time
+	grantTurn = 2 * openTimeout
 )
 
 // A Granter takes up grants to this node's account and, where the mint's key is, brings the mint's grants to
@@ -202,9 +203,14 @@ func (g *Granter) take(ctx context.Context, raw []byte) ([]byte, error) {
 	return entry, nil
 }
 
-// deliver brings a member its grants over one stream each, until one fails.
+// deliver brings a member its grants over one stream each, until one fails or its time is over: the others wait.
 func (g *Granter) deliver(ctx context.Context, p peer.ID, list []ledger.Delivery) error {
+	turn, cancel := context.WithTimeout(ctx, grantTurn)
+	defer cancel()
 	for _, d := range list {
+		if err := turn.Err(); err != nil {
+			return err
+		}
 		reply, err := g.ask(ctx, p, grantFrame{Grant: d.Raw})
 		switch {
 		case err != nil:

@@ -299,6 +299,12 @@ type party struct {
 
 func (h *hub) party() *party {
 	h.t.Helper()
+	return h.partyIn(genesis)
+}
+
+// partyIn is party in another network.
+func (h *hub) partyIn(genesis ledger.Genesis) *party {
+	h.t.Helper()
 	key, err1 := ledger.NewKey()
 	secret, _, err2 := crypto.GenerateSecp256k1Key(nil)
 	if err := errors.Join(err1, err2); err != nil {
