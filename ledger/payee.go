@@ -27,17 +27,12 @@ func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, no
 	if err != nil {
 		return LockInfo{}, err
 	}
+	if err := b.checkLock(e, d); err != nil {
+		return LockInfo{}, err
+	}
 	switch {
-	case e.Network != b.network:
-		return LockInfo{}, &NetworkError{Want: b.network, Have: e.Network}
-	case e.Type != TypeLock || e.Peer != b.key.account || e.Account == b.key.account:
-		return LockInfo{}, fmt.Errorf("%s by %s for %s, want a lock for this account: %w", e.Type, e.Account.Short(), e.Peer.Short(), ErrConflict)
-	case e.Amount == 0 || e.Locked < e.Amount || e.Seq == 0 || e.ExpiryMs <= e.TimeMs || e.Units != 0 || e.Fuel != 0 || !e.Ref.IsZero() || !e.MMRRoot.IsZero():
-		return LockInfo{}, fmt.Errorf("lock %s: %w", d.Short(), ErrChain)
-	case len(b.genesis.Mints) == 0 && e.Granted != 0:
-		return LockInfo{}, fmt.Errorf("lock %s: %w: claims a grant in a network without mints", d.Short(), ErrChain)
-	case HeadAt(e, d).Free(b.genesis.Floor) < 0:
-		return LockInfo{}, fmt.Errorf("lock %s: %w: the payer's balance is below the floor", d.Short(), ErrChain)
+	case e.IsTransfer():
+		return LockInfo{}, fmt.Errorf("lock %s is a transfer, not for a lease: %w", d.Short(), ErrConflict)
 	case !e.Expiry().After(now):
 		return LockInfo{}, fmt.Errorf("lock %s: %w at %s", d.Short(), ErrExpired, e.Expiry().UTC().Format(time.RFC3339))
 	case e.Expiry().After(now.Add(MaxLease + b.genesis.Grace())): // grace allows for clocks that differ
@@ -89,6 +84,23 @@ func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, no
 		}
 		return l.info(), nil
 	})
+}
+
+// checkLock checks all that a verified lock for us can show by itself, but its time.
+func (b *Book) checkLock(e Entry, d Digest) error {
+	switch {
+	case e.Network != b.network:
+		return &NetworkError{Want: b.network, Have: e.Network}
+	case e.Type != TypeLock || e.Peer != b.key.account || e.Account == b.key.account:
+		return fmt.Errorf("%s by %s for %s, want a lock for this account: %w", e.Type, e.Account.Short(), e.Peer.Short(), ErrConflict)
+	case e.Amount == 0 || e.Locked < e.Amount || e.Seq == 0 || e.ExpiryMs <= e.TimeMs || e.Units != 0 || e.Fuel != 0 || !e.Ref.IsZero() || !e.MMRRoot.IsZero():
+		return fmt.Errorf("lock %s: %w", d.Short(), ErrChain)
+	case len(b.genesis.Mints) == 0 && e.Granted != 0:
+		return fmt.Errorf("lock %s: %w: claims a grant in a network without mints", d.Short(), ErrChain)
+	case HeadAt(e, d).Free(b.genesis.Floor) < 0:
+		return fmt.Errorf("lock %s: %w: the payer's balance is below the floor", d.Short(), ErrChain)
+	}
+	return nil
 }
 
 // A Unit is one unit's work: what it burnt, what that costs and the digest of its result.
@@ -337,8 +349,10 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		st.prove(s.Ref, min(s.Amount, e.Amount))
-		t.putStanding(s.Account, st)
+		if !s.IsTransfer() {
+			st.prove(s.Ref, min(s.Amount, e.Amount))
+			t.putStanding(s.Account, st)
+		}
 	}
 	if convicted == nil && !l.closed && s.Amount >= l.done().Amount { // all is paid, though the last voucher got lost
 		before := l.unpaid()
@@ -364,8 +378,10 @@ func (b *Book) takeUp(t *batch, l *lease, amount Credits, fuel Fuel, units uint3
 		return nil, err
 	}
 	t.put(partKey(l.id, partEarn), raw)
-	st.Got = saturating(st.Got, amount)
-	t.putStanding(l.lock.Account, st)
+	if !l.lock.IsTransfer() { // which nobody worked for
+		st.Got = saturating(st.Got, amount)
+		t.putStanding(l.lock.Account, st)
+	}
 	return raw, nil
 }
 

@@ -192,10 +192,10 @@ func (b *Book) acknowledge(t *batch, e Entry, d Digest, raw []byte) error {
 		}
 		return nil
 	}
-	if e.Amount > l.voucher.Amount {
+	if e.Amount > l.voucher.Amount && !l.lock.IsTransfer() { // which must answer our settle
 		return fmt.Errorf("earn of %s, vouched for %s: %w", e.Amount, l.voucher.Amount, ErrExceeds)
 	}
-	if e.Flags&FlagVoucher == 0 {
+	if e.Flags&FlagVoucher == 0 || l.lock.IsTransfer() {
 		settled, err := t.get(partKey(e.Ref, partSettle))
 		if err != nil {
 			return err
@@ -215,8 +215,10 @@ func (b *Book) acknowledge(t *batch, e Entry, d Digest, raw []byte) error {
 	if _, err := b.settle(t, e.Ref); err != nil {
 		return err
 	}
-	st.Did = saturating(st.Did, e.Amount)
-	t.putStanding(e.Account, st)
+	if !l.lock.IsTransfer() {
+		st.Did = saturating(st.Did, e.Amount)
+		t.putStanding(e.Account, st)
+	}
 	t.put(at, raw)
 	t.delete(lockKey(outPrefix, e.Ref))
 	return nil

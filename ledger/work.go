@@ -46,6 +46,8 @@ func ParseWork(raw []byte, network Network) (Work, error) {
 		return Work{}, fmt.Errorf("work: a %s and a %s that do not belong together: %w", s.Type, e.Type, ErrConflict)
 	case s.Amount <= 0 || e.Amount <= 0 || e.Flags&FlagVoucher == 0 && s.Amount != e.Amount:
 		return Work{}, fmt.Errorf("work: %s paid and %s taken up: %w", s.Amount, e.Amount, ErrConflict)
+	case s.IsTransfer():
+		return Work{}, fmt.Errorf("work: a transfer, which nobody worked for: %w", ErrConflict)
 	case e.Flags&FlagVoucher == 0 && s.Digest() != e.Evidence:
 		return Work{}, fmt.Errorf("work: the earn answers another settle: %w", ErrConflict)
 	}
