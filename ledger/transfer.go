@@ -17,6 +17,9 @@ var transferMark = Digest(crypto.Keccak256Hash([]byte("P3 transfer 1")))
 // Transfer tells a lock that gives its amount away, see Book.Give.
 func (i LockInfo) Transfer() bool { return i.Job == transferMark }
 
+// Transfer tells the receipt of a transfer.
+func (s Summary) Transfer() bool { return s.Job == transferMark }
+
 // IsTransfer tells the lock of a transfer, or a settle that pays without work: no units, no voucher. Such credit was given,
 // not earned: it is no Work.
 func (e Entry) IsTransfer() bool {

@@ -311,7 +311,8 @@ type Receipt struct {
 	Paid     ledger.Credits `json:"paid_ucr"`
 	Fuel     ledger.Fuel    `json:"fuel"`
 	Units    uint32         `json:"units"`
-	State    string         `json:"state"` // "open", "settled" (payer signed), "complete" (both signed), "claimed" (payee took the voucher), "expired"
+	Transfer bool           `json:"transfer,omitempty"` // given, not worked for
+	State    string         `json:"state"`              // "open", "settled" (payer signed), "complete" (both signed), "claimed" (payee took the voucher), "expired"
 	Time     time.Time      `json:"time"`
 	Verified bool           `json:"verified"`
 	Problem  string         `json:"problem,omitempty"`

@@ -3,6 +3,9 @@ package node
 import (
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/personal-power-plant/p3/ledger"
 )
 
 // A Call is one row of the local API, as net/http.ServeMux reads it: a method and a path.
@@ -39,6 +42,7 @@ const (
 	CallProof       Call = "GET /v1/credit/proof"
 	CallPublish     Call = "POST /v1/programs/{hash}/publish"
 	CallRecover     Call = "POST /v1/credit/recover"
+	CallSend        Call = "POST /v1/credit/send"
 	CallBackup      Call = "POST /v1/credit/backup"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
@@ -77,6 +81,27 @@ type HostChange struct {
 	Donate  *bool  `json:"donate,omitempty"`
 	PauseMs *int64 `json:"pause_ms,omitempty"` // from now; 0 ends a pause, and finishing
 	Finish  *bool  `json:"finish,omitempty"`   // let running units end and take nothing new
+}
+
+// A Transfer gives credit to another account.
+type Transfer struct {
+	To     string         `json:"to"` // an account, or what its node calls itself
+	Amount ledger.Credits `json:"amount_ucr"`
+	LifeMs int64          `json:"life_ms,omitempty"` // after so long it comes back if nobody took it; 0 = DefaultTransferLife
+}
+
+// DefaultTransferLife is how long a transfer waits for its receiver.
+const DefaultTransferLife = 24 * time.Hour
+
+// A Sent is a transfer on its way. Its receipt says when the account has taken it up, or that it came back.
+type Sent struct {
+	Schema  string         `json:"schema"` // "p3.send/v1"
+	ID      ledger.Digest  `json:"id"`     // of its receipt
+	To      ledger.Account `json:"to"`
+	Name    string         `json:"name"` // of the account, "" = nobody knows it
+	Amount  ledger.Credits `json:"amount_ucr"`
+	Expires time.Time      `json:"expires"` // when it comes back
+	Peer    string         `json:"peer"`    // a connected peer of the account; "" = none, it waits for one
 }
 
 // A BackupRequest asks for an encrypted backup of the account.

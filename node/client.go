@@ -164,6 +164,12 @@ func (c *Client) History(ctx context.Context, days int) (History, error) {
 	return fetchQuery[History](c, ctx, CallHistory, nil, num("days", uint64(max(days, 0))), nil)
 }
 
+// Send gives credit to another account. CodeNoCredit beyond what is free.
+func (c *Client) Send(ctx context.Context, t Transfer) (Sent, error) {
+	b, _ := json.Marshal(t) // a string and numbers cannot fail
+	return fetch[Sent](c, ctx, CallSend, nil, bytes.NewReader(b))
+}
+
 // Backup opens an encrypted backup of the account, as it is at this moment. The caller closes it. A backup that was
 // cut off ends with an error.
 func (c *Client) Backup(ctx context.Context, r BackupRequest) (io.ReadCloser, error) {

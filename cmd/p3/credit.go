@@ -17,9 +17,9 @@ import (
 )
 
 func (a *app) creditCmd() *cobra.Command {
-	c := &cobra.Command{Use: "credit", Short: "Your credit: balance, history, receipts, show, proof, verify, export, audit"}
+	c := &cobra.Command{Use: "credit", Short: "Your credit: balance, history, receipts, send, show, proof, verify, export, audit"}
 	c.AddCommand(
-		a.historyCmd(), a.exportCmd(), a.auditCmd(), a.passphraseCmd(), a.backupCmd(), a.restoreCmd(), a.recoverCmd(),
+		a.historyCmd(), a.exportCmd(), a.auditCmd(), a.passphraseCmd(), a.backupCmd(), a.restoreCmd(), a.recoverCmd(), a.sendCmd(),
 		&cobra.Command{Use: "balance", Short: "Show what you earned, spent and may spend", Args: cobra.NoArgs, RunE: a.with(a.balance)},
 		&cobra.Command{Use: "receipts", Short: "List receipts, newest first", Args: cobra.NoArgs, RunE: a.with(a.receipts)},
 		&cobra.Command{Use: "show ID", Short: "Write one receipt's signed bytes to stdout", Args: cobra.ExactArgs(1), RunE: a.with(a.creditShow)},
@@ -87,14 +87,26 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 			return a.printAs("p3.receipt/v1", r)
 		}
 		amount, other := r.Paid.Decimal(), r.Payer
+		if r.Transfer && r.State == ledger.StateOpen {
+			amount = r.Locked.Decimal()
+		}
 		if r.Payer == me {
 			amount, other = "-"+amount, r.Payee
+		}
+		state := r.State
+		if r.Transfer {
+			state = "sent, " + state
+			if r.Payer != me {
+				state = "received"
+			} else if r.Paid == 0 && r.State != ledger.StateOpen {
+				state = "came back"
+			}
 		}
 		check := "ok"
 		if !r.Verified {
 			check = "BAD: " + r.Problem
 		}
-		rows = append(rows, []string{r.ID.Short(), r.Time.Local().Format(time.DateTime), other.Short(), amount, fmt.Sprint(r.Units), showFuel(uint64(r.Fuel)), r.State, check})
+		rows = append(rows, []string{r.ID.Short(), r.Time.Local().Format(time.DateTime), other.Short(), amount, fmt.Sprint(r.Units), showFuel(uint64(r.Fuel)), state, check})
 		return nil
 	})
 	if err != nil {

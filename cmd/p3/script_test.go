@@ -159,12 +159,15 @@ func cmdTruncate(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdDownAtEnd stops the background node of the script, or that of a data folder, however the script ends:
-// down-at-end [DIR]
+// down-at-end [DIR [SOCKET]]
 func cmdDownAtEnd(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() {
 		down := []string{"down", "--timeout", "1m"}
 		if len(args) > 0 {
 			down = append(down, "--data-dir", args[0])
+		}
+		if len(args) > 1 {
+			down = append(down, "--socket", args[1])
 		}
 		if err := ts.Exec("p3", down...); err != nil {
 			ts.Logf("p3 down: %v", err)

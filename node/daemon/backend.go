@@ -241,7 +241,7 @@ func (d *Daemon) Receipts(_ context.Context, yield func(node.Receipt) error) err
 	var failed error
 	err := d.book.Receipts(0, 0, func(_ uint64, r ledger.Receipt) bool {
 		s, err := r.Verify()
-		v := node.Receipt{ID: s.ID, Job: s.Job, Payer: s.Payer, Payee: s.Payee, Locked: s.Locked, Paid: s.Paid, Fuel: s.Fuel, Units: s.Units,
+		v := node.Receipt{ID: s.ID, Job: s.Job, Payer: s.Payer, Payee: s.Payee, Locked: s.Locked, Paid: s.Paid, Fuel: s.Fuel, Units: s.Units, Transfer: s.Transfer(),
 			State: s.State(time.Now()), Time: s.Time, Verified: err == nil}
 		if err != nil {
 			v.Problem = err.Error()

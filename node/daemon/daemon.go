@@ -319,7 +319,7 @@ func (d *Daemon) validators() map[string]record.Validator {
 func (d *Daemon) openJobs(run context.Context, k keys) error {
 	env := job.Env{
 		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine, Costs: wasm.CostTable(),
-		Binding: d.binding, Log: d.log, Emit: d.emit, Tell: d.diary.touch, Who: d.who,
+		Binding: d.binding, Log: d.log, Emit: d.emit, Tell: d.diary.touch, Who: d.who, Find: d.peerOf,
 	}
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)

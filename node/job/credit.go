@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/time/rate"
 
 	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/ledger"
@@ -15,9 +16,11 @@ import (
 
 // A creditFrame is a request or a reply of the credit protocol: a signed entry, or why not.
 type creditFrame struct {
-	Settle []byte   `cbor:"1,keyasint,omitempty"` // payer to payee; the answer is the EARN
-	Earn   []byte   `cbor:"2,keyasint,omitempty"` // payee to payer after taking up a voucher; the answer is the SETTLE
-	Refuse *refusal `cbor:"4,keyasint,omitempty"`
+	Settle []byte        `cbor:"1,keyasint,omitempty"` // payer to payee; the answer is the EARN
+	Earn   []byte        `cbor:"2,keyasint,omitempty"` // payee to payer after taking up a voucher; the answer is the SETTLE
+	Lock   []byte        `cbor:"3,keyasint,omitempty"` // of a transfer: alone it asks whether the payee is there, the answer is Ready; then with Settle
+	Refuse *refusal      `cbor:"4,keyasint,omitempty"`
+	Ready  ledger.Digest `cbor:"5,keyasint,omitzero"` // the lock of a transfer that would be taken up now
 }
 
 const creditFrameMax = 4 << 10
@@ -39,7 +42,8 @@ type Settler struct {
 	wake chan struct{}
 	wg   sync.WaitGroup
 
-	meter *meter // of signatures that others have us check
+	meter *meter        // of signatures that others have us check
+	gifts *rate.Limiter // of transfers that we take up
 
 	mu       sync.Mutex             // guards what follows
 	live     map[ledger.Digest]bool // locks of ours whose lease still runs
@@ -55,7 +59,7 @@ type retryState struct {
 
 // NewSettler serves the credit protocol on env.Net.
 func NewSettler(env Env) *Settler {
-	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), meter: newMeter(), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}, dialling: map[peer.ID]time.Time{}}
+	s := &Settler{env: env, j: journal{env.Store}, wake: make(chan struct{}, 1), meter: newMeter(), gifts: newGifts(), live: map[ledger.Digest]bool{}, retry: map[peer.ID]*retryState{}, dialling: map[peer.ID]time.Time{}}
 	env.Net.Handle(CreditProtocol, creditFrameMax, s.serve)
 	return s
 }
@@ -134,8 +138,16 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 		return nil // said where it began
 	}
 	var errs []error
+	var rows []ledger.Message
 	for _, l := range s.env.Book.OpenLocks() {
-		if l.Ours && s.orphaned(l.ID) {
+		switch {
+		case l.Ours && l.Transfer():
+			row, err := s.offered(ctx, l, now)
+			if row != nil {
+				rows = append(rows, *row)
+			}
+			errs = append(errs, err)
+		case l.Ours && s.orphaned(l.ID):
 			raw, err := s.env.Book.Settle(ctx, l.ID)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("settle %s: %w", l.ID.Short(), err))
@@ -147,10 +159,11 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 	if _, err := s.env.Book.Sweep(ctx, now); err != nil {
 		errs = append(errs, err)
 	}
-	rows, err := s.env.Book.Pending()
+	pending, err := s.env.Book.Pending()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	rows = append(pending, rows...)
 	byPeer := map[peer.ID][]ledger.Message{}
 	for _, row := range rows {
 		if p, err := s.peerOf(row); err == nil && s.claim(p, now) {
@@ -179,7 +192,9 @@ func (s *Settler) tellUnused(ctx context.Context, m ledger.Message) {
 
 func (s *Settler) peerOf(row ledger.Message) (peer.ID, error) {
 	var h holder
-	if err := s.j.get(lockKey(row.Lock), &h); err != nil {
+	if err := s.j.get(lockKey(row.Lock), &h); errors.Is(err, ledger.ErrNotFound) { // a transfer: any node of the account may take it
+		return s.find(row.To)
+	} else if err != nil {
 		return "", err
 	}
 	return peer.ID(h.Peer), nil
@@ -250,9 +265,9 @@ func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) er
 		return err
 	}
 	defer st.Reset()
-	req := creditFrame{Settle: row.Entry}
-	if row.Type == ledger.TypeEarn {
-		req = creditFrame{Earn: row.Entry}
+	req, err := s.request(row)
+	if err != nil {
+		return err
 	}
 	b, err := canon.Marshal(req)
 	if err == nil {
@@ -273,6 +288,8 @@ func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) er
 	switch {
 	case reply.Refuse != nil:
 		return &Refusal{Code: reply.Refuse.Code, Text: clip(reply.Refuse.Text)}
+	case row.Type == ledger.TypeLock:
+		return s.offer(ctx, reply, row)
 	case len(reply.Settle) > 0:
 		_, err := s.env.Book.Earn(ctx, reply.Settle)
 		return err
@@ -302,6 +319,8 @@ func (s *Settler) serve(ctx context.Context, st Stream) {
 	switch {
 	case !s.meter.take(st.Peer(), 1, time.Now()):
 		err = errors.New("too many records to check: send it again in a moment")
+	case len(req.Lock) > 0:
+		reply, err = s.receive(ctx, st.Peer(), req)
 	case len(req.Settle) > 0:
 		reply.Earn, err = s.env.Book.Earn(ctx, req.Settle)
 		if cheat := (*ledger.UnderSettleError)(nil); errors.As(err, &cheat) {

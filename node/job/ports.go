@@ -92,7 +92,7 @@ type Message struct {
 	Data []byte
 }
 
-// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Moved, Who and
+// An Env is what Requester and Provider stand on. All fields but Groups, Accepted, Find, Moved, Who and
 // Witnesses are set.
 type Env struct {
 	Net      Network
@@ -107,6 +107,7 @@ type Env struct {
 	Emit     func(level, kind, text string, with ...any) // one line of the node's diary; with: job, peer
 	Tell     func()                                      // something that Status shows has changed
 	Accepted func(lock, certificate []byte)              // a payer's LOCK was accepted; may be nil
+	Find     func(ledger.Account) (peer.ID, bool)        // a connected peer that acts for an account; may be nil
 	Moved    func(bytes int64)                           // about so much has crossed the network for a guest; may be nil
 	Who      func(ledger.Account) string                 // how people know an account, "" = nobody does; may be nil
 

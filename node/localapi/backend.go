@@ -60,6 +60,8 @@ type Backend interface {
 	Publish(ctx context.Context, program ledger.Digest) ([]byte, error) // a ledger.Publication, signed
 	BalanceProof(ctx context.Context) ([]byte, error)                   // a ledger.BalanceProof, encoded
 
+	// Send gives credit to another account; it comes back if nobody takes it in time.
+	Send(ctx context.Context, t node.Transfer) (node.Sent, error)
 	// Backup returns the bytes of an encrypted backup; an error while it is read means that it is not whole.
 	Backup(ctx context.Context, r node.BackupRequest) (io.ReadCloser, error)
 

@@ -52,6 +52,7 @@ func Handler(b Backend) http.Handler {
 	value(node.CallJobWhy, func(r *http.Request) (any, error) { return b.JobWhy(r.Context(), r.PathValue("id")) })
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)
+	value(node.CallSend, h.send)
 	value(node.CallRecover, func(r *http.Request) (any, error) {
 		return b.Recover(r.Context(), r.URL.Query().Get("sure") == "1")
 	})
@@ -146,6 +147,17 @@ func (h handler) history(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return h.b.History(r.Context(), int(days))
+}
+
+func (h handler) send(r *http.Request) (any, error) {
+	var t node.Transfer
+	if err := decodeBody(r, &t); err != nil {
+		return nil, err
+	}
+	if most := ledger.MaxLease.Milliseconds(); t.Amount <= 0 || t.LifeMs < 0 || t.LifeMs > most {
+		return nil, usage("send %s for %d ms: give an amount above zero, and at most %d ms", t.Amount, t.LifeMs, most)
+	}
+	return h.b.Send(r.Context(), t)
 }
 
 func (h handler) join(r *http.Request) (any, error) {

@@ -113,6 +113,10 @@ func TestConformance(t *testing.T) {
 			same(t, "proof", proof, want.Status.Account[:], err)
 			published, err := b.Publish(ctx, ledger.Digest{7})
 			same(t, "publication", published, append([]byte{7}, make([]byte, 31)...), err)
+			sent, err := b.Send(ctx, node.Transfer{To: "elm", Amount: 5})
+			same(t, "sent", sent, node.Sent{Schema: "p3.send/v1", ID: ledger.Digest{1}, Name: "elm", Amount: 5}, err)
+			_, err = b.Send(ctx, node.Transfer{To: "elm", Amount: ledger.MaxCredits})
+			code(t, err, node.CodeNoCredit)
 			backup, err := b.Backup(ctx, node.BackupRequest{Passphrase: "correct horse"})
 			if err != nil {
 				t.Fatal(err)

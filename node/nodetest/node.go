@@ -451,6 +451,20 @@ func (n *Node) BalanceProof(context.Context) (b []byte, err error) {
 	return b, nil
 }
 
+// Send takes the amount off the status' balance.
+func (n *Node) Send(_ context.Context, t node.Transfer) (sent node.Sent, err error) {
+	n.Change(func(s *State) {
+		b := &s.Status.Balance
+		if t.Amount > b.Free {
+			err = &node.Problem{Code: node.CodeNoCredit, Message: "not enough credit"}
+			return
+		}
+		b.Spent, b.Net, b.Free = b.Spent+t.Amount, b.Net-t.Amount, b.Free-t.Amount
+		sent = node.Sent{Schema: "p3.send/v1", ID: ledger.Digest{1}, Name: t.To, Amount: t.Amount}
+	})
+	return sent, err
+}
+
 // Backup returns the status' account, which anyone may read.
 func (n *Node) Backup(_ context.Context, r node.BackupRequest) (io.ReadCloser, error) {
 	if r.Passphrase == "" {
