@@ -25,6 +25,7 @@ type Book struct {
 	genesis Genesis
 	network Network
 	mine    map[Account]bool // this account and those it followed; set when the book is opened
+	origin  Account          // the first of them; likewise
 
 	requests chan *request
 	quit     chan struct{} // closed by Close
@@ -89,7 +90,7 @@ func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Ge
 		store: store, key: key, genesis: genesis, network: network,
 		requests: make(chan *request), quit: make(chan struct{}), done: make(chan struct{}),
 		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence,
-		mine: map[Account]bool{key.account: true},
+		mine: map[Account]bool{key.account: true}, origin: key.account,
 	}
 	if err := b.load(); err != nil {
 		return nil, fmt.Errorf("open the ledger of %s: %w", key.Account(), err)
@@ -247,7 +248,10 @@ func (b *Book) Publish(program Digest) ([]byte, error) {
 func (b *Book) ReadOnly() error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.readOnly()
+	if err := b.readOnly(); err != nil || !b.settled.Closed {
+		return err
+	}
+	return fmt.Errorf("%w: the account was closed, for good", ErrReadOnly)
 }
 
 // Head is where the account's chain stands.

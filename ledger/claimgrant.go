@@ -253,7 +253,16 @@ func newestGrant(store Store, mint Account) ([]byte, error) {
 
 // Backed is the credit that is known here to have been granted to an account.
 func (b *Book) Backed(a Account) (Credits, error) {
-	return decodeUsed(b.store.Get(accountKey(backedPrefix, a)))
+	sum, err := decodeUsed(b.store.Get(accountKey(backedPrefix, a)))
+	for _, old := range b.Before(a) { // its totals count from the first key on
+		if err != nil {
+			break
+		}
+		var more Credits
+		more, err = decodeUsed(b.store.Get(accountKey(backedPrefix, old)))
+		sum = saturating(sum, more)
+	}
+	return sum, err
 }
 
 // Grants calls yield for every grant that is known here, to whomever, by mint and place, until it returns

@@ -80,37 +80,81 @@ func (b *Book) Succeed(ctx context.Context, s Succession) error {
 		return &NetworkError{Want: b.network, Have: two.Network}
 	}
 	s = Succession{append([]byte(nil), s.First...), append([]byte(nil), s.Second...)}
-	_, err = submit(ctx, b, func(t *batch) (struct{}, error) { return struct{}{}, t.succeed(two, s) })
+	_, err = submit(ctx, b, func(t *batch) (struct{}, error) { return struct{}{}, b.inheritFrom(t, two, s) })
 	return err
 }
 
-func (t *batch) succeed(two Entry, s Succession) error {
+func (b *Book) inheritFrom(t *batch, two Entry, s Succession) error {
+	if b.mine[two.Peer] || b.mine[two.Account] {
+		return fmt.Errorf("account %s is our own: %w", two.Account, ErrConflict)
+	}
+	ended, err := t.succeed(two, s)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	now := two.Account
+	for range maxAncestors { // key changes after this one may have been shown before it
+		e, err := t.heir(now)
+		if err != nil {
+			return err
+		}
+		if e == nil {
+			break
+		}
+		now = e.Account
+	}
+	if now != two.Account {
+		from, err := t.peer(two.Account)
+		if err != nil {
+			return err
+		}
+		to, err := t.peer(now)
+		if err != nil {
+			return err
+		}
+		if to.window == (Window{}) {
+			to.window = from.window
+			t.putPeer(now, to)
+		}
+	}
+	return b.inherit(t, ended, now)
+}
+
+// succeed returns the accounts that end with it.
+func (t *batch) succeed(two Entry, s Succession) (ended []Account, err error) {
 	one, err := ParseEntry(s.First)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	old := two.Peer
 	known, err := t.heir(old)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case known != nil && *known == two:
-		return nil
+		return nil, nil
 	case known != nil && (known.Type == TypeRecover || two.Type != TypeRecover):
-		return fmt.Errorf("account %s went on under %s already: %w", old, known.Account, ErrConflict)
+		return nil, fmt.Errorf("account %s went on under %s already: %w", old, known.Account, ErrConflict)
 	}
 	p, err := t.peer(old)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	atOne, atTwo := heirKeys(old, two.Type)
 	if err := t.observe(one, one.Digest(), s.First, atOne); err != nil {
-		return err
+		return nil, err
 	}
 	for a, n := old, 0; n < maxAncestors; n++ { // what a thief handed over ends with it
 		next, err := t.heir(a)
 		if err != nil {
-			return err
+			return nil, err
+		}
+		ended = append(ended, a)
+		if p, err := t.peer(a); err != nil {
+			return nil, err
+		} else if p.frozen == 0 { // leases that stand stop at the next unit
+			p.frozen = frozenHeir
+			t.putPeer(a, p)
 		}
 		one, two := heirKeys(a, two.Type)
 		t.put(one, s.First)
@@ -121,14 +165,14 @@ func (t *batch) succeed(two Entry, s Succession) error {
 		a = next.Account
 	}
 	if err := t.observe(two, two.Digest(), s.Second, atTwo); err != nil {
-		return err
+		return nil, err
 	}
 	heir, err := t.peer(two.Account)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	heir.window = p.window
 	t.putPeer(two.Account, heir)
 	t.put(accountKey(beforePrefix, two.Account), old[:])
-	return nil
+	return ended, nil
 }

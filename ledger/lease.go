@@ -28,6 +28,7 @@ import (
 //	ledger/a/EPOCH u32              keys of the two entries that show how we got our key of that epoch
 //	ledger/h/ACCOUNT/TYPE PART      the two that show how another account's chain went on
 //	ledger/b/ACCOUNT                the account whose chain it continues
+//	ledger/heirs                    number of successions kept of strangers, u32
 const (
 	bookKey       = "ledger/book"
 	genesisKey    = "ledger/genesis"

@@ -128,6 +128,9 @@ func (b *Book) ClaimCharged(ctx context.Context, lock Digest, units []Unit, used
 	if _, err := b.as(false, lock); err != nil {
 		return nil, err
 	}
+	for i, e := range used.Edges {
+		used.Edges[i].From, used.Edges[i].To = b.self(e.From), b.self(e.To)
+	}
 	return submitBytes(ctx, b, func(t *batch) ([]byte, error) { return b.claim(t, lock, units, used) })
 }
 

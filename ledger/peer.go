@@ -12,6 +12,7 @@ const (
 	frozenUnderSettle = 2
 	frozenMint        = 3
 	frozenDoubleSign  = 4
+	frozenHeir        = 5 // it did not cheat: its chain goes on under another account
 )
 
 const peerSize = 1 + 1 + 3*4 + 4 + 8 + 32 + 4*8

@@ -138,22 +138,26 @@ func (b *Book) loadLineage() error {
 	for _, s := range list {
 		e, parseErr := ParseEntry(s.Second)
 		if err = errors.Join(err, parseErr); err == nil {
-			b.mine[e.Peer] = true
+			b.mine[e.Peer], b.origin = true, e.Peer // newest first
 		}
 	}
 	return err
 }
 
-// CloseChain appends the last entry: the account signs nothing any more. It needs all locks settled.
+// CloseChain appends the last entry: the account signs nothing any more. It needs all locks settled and all entries answered: ErrBusy.
 func (b *Book) CloseChain(ctx context.Context) error {
 	_, err := submit(ctx, b, func(t *batch) (struct{}, error) {
 		if b.head.Closed {
 			return struct{}{}, nil
 		}
-		if len(b.leases) > 0 {
-			return struct{}{}, fmt.Errorf("%d leases are open: %w", len(b.leases), ErrBusy)
+		out, err := b.Pending()
+		if err != nil {
+			return struct{}{}, err
 		}
-		_, _, err := b.append(t, b.head.Close(time.Now()), 0)
+		if len(b.leases) > 0 || len(out) > 0 {
+			return struct{}{}, fmt.Errorf("%d leases are open and %d entries unanswered: %w", len(b.leases), len(out), ErrBusy)
+		}
+		_, _, err = b.append(t, b.head.Close(time.Now()), 0)
 		return struct{}{}, err
 	})
 	return err

@@ -165,7 +165,7 @@ func decodeUsed(v []byte, err error) (Credits, error) {
 
 // Used is the credit given so far on the strength of what to did for from.
 func (b *Book) Used(from, to Account) (Credits, error) {
-	return decodeUsed(b.store.Get(usedKey(from, to)))
+	return decodeUsed(b.store.Get(usedKey(b.self(from), b.self(to))))
 }
 
 // charge writes down what is used up, or nothing and an error.

@@ -182,7 +182,10 @@ func (b *Book) write() {
 // could fork the chain; so the book signs no more until it is opened again and reads the truth.
 func (b *Book) apply(group []*request) (n int, err error) {
 	_, _, behind := b.Lost()
-	if err := b.ReadOnly(); err != nil && !(behind && group[0].force) {
+	b.mu.RLock()
+	err = b.readOnly()
+	b.mu.RUnlock()
+	if err != nil && !(behind && group[0].force) {
 		return 1, err
 	}
 	t := &batch{store: b.store, mine: b.mine, at: make(map[string]int)}

@@ -87,7 +87,7 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 			return a.printAs("p3.receipt/v1", r)
 		}
 		amount, other := r.Paid.Decimal(), r.Payer
-		if r.Transfer && r.State == ledger.StateOpen {
+		if r.Transfer && r.Paid == 0 {
 			amount = r.Locked.Decimal()
 		}
 		if r.Payer == me {
@@ -98,7 +98,7 @@ func (a *app) receipts(ctx context.Context, cl *node.Client, _ []string) error {
 			state = "sent, " + state
 			if r.Payer != me {
 				state = "received"
-			} else if r.Paid == 0 && r.State != ledger.StateOpen {
+			} else if r.Paid == 0 && r.State == ledger.StateSettled {
 				state = "came back"
 			}
 		}

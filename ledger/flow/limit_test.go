@@ -186,8 +186,9 @@ type ledgerOf struct {
 	day  ledger.Day
 }
 
-func (b *ledgerOf) Account() ledger.Account { return b.self }
-func (b *ledgerOf) Network() ledger.Network { return ledger.Network{} }
+func (b *ledgerOf) Account() ledger.Account              { return b.self }
+func (b *ledgerOf) Heir(a ledger.Account) ledger.Account { return a }
+func (b *ledgerOf) Network() ledger.Network              { return ledger.Network{} }
 func (b *ledgerOf) Standing(a ledger.Account) (ledger.Standing, error) {
 	return ledger.Standing{Did: b.did[a]}, nil
 }

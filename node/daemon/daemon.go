@@ -301,7 +301,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 		return err
 	}
 	d.fraud.Start(fraud.Config{
-		Net: d.net, Account: d.p2p.Account, Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Prefix: p2p.Prefix(d.book.Network()), Shun: d.p2p.Shun, Tell: d.convicted,
+		Net: d.net, Account: d.p2p.Account, Routing: d.p2p.DHT(), PubSub: d.p2p.PubSub(), Prefix: p2p.Prefix(d.book.Network()), Shun: d.p2p.Shun, Tell: d.convicted, Rekeyed: d.rekeyed,
 	})
 	return nil
 }

@@ -81,8 +81,14 @@ func start(t testing.TB, change func(*p2p.Config, *fraud.Config)) *node {
 // startIn is start in another network.
 func startIn(t testing.TB, genesis ledger.Genesis, change func(*p2p.Config, *fraud.Config)) *node {
 	t.Helper()
-	n := &node{key: ok(ledger.NewKey())(t), frozen: make(chan ledger.Proof, 64)}
-	n.book = ok(ledger.OpenBook(t.Context(), ledgertest.NewMemory(), n.key, genesis))(t)
+	return startWith(t, genesis, ledgertest.NewMemory(), ok(ledger.NewKey())(t), change)
+}
+
+// startWith is startIn with the ledger of an account.
+func startWith(t testing.TB, genesis ledger.Genesis, store ledger.Store, key ledger.Key, change func(*p2p.Config, *fraud.Config)) *node {
+	t.Helper()
+	n := &node{key: key, frozen: make(chan ledger.Proof, 64)}
+	n.book = ok(ledger.OpenBook(t.Context(), store, n.key, genesis))(t)
 	n.spread = fraud.New(n.book, slog.New(slog.DiscardHandler))
 	n.book.OnConvict(n.spread.Convicted)
 	cfg := p2p.Config{

@@ -27,6 +27,7 @@ const (
 	maxHeld   = 32        // receipts in an answer, besides those of open leases
 	maxPages  = 1024      // of receipts from one peer
 	maxTaken  = 256       // grants in an answer
+	maxHeirs  = 32        // key changes in an answer, the answerer's own first
 
 	meetTimeout = 10 * time.Second
 )
@@ -53,6 +54,14 @@ type answer struct {
 	Next     uint64   `cbor:"4,keyasint,omitempty"` // where to go on; 0 = that was all
 	Grants   []taken  `cbor:"5,keyasint,omitempty"` // that the asker's account took up
 	Minted   [][]byte `cbor:"6,keyasint,omitempty"` // the newest grant known of each mint
+
+	Heirs []heir `cbor:"7,keyasint,omitempty"` // accounts that go on under another key: the answerer's own, newest first, then some of others
+}
+
+// heir is a ledger.Succession.
+type heir struct {
+	First  []byte `cbor:"1,keyasint"`
+	Second []byte `cbor:"2,keyasint"`
 }
 
 // taken is a ledger.TakenGrant.
@@ -172,6 +181,9 @@ func (s *Spreader) question(ctx context.Context, p peer.ID) (news int, err error
 			news++
 		}
 	}
+	if err := s.inherit(ctx, p, a.Heirs); err != nil {
+		return news, err
+	}
 	if len(a.Yours) > 0 {
 		if err := s.book.CheckOwn(ctx, a.Yours); err != nil {
 			return news, err
@@ -231,6 +243,7 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 				a.Minted = append(a.Minted, raw)
 			}
 		}
+		a.Heirs = s.heirs()
 	}
 	if theirs, ok := s.cfg.Account(p); ok && theirs != s.book.Account() {
 		if a.Yours, err = s.book.Newest(theirs); err != nil {

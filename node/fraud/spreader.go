@@ -39,6 +39,9 @@ type Book interface {
 	Proof(ledger.Account) ([]byte, error)
 	Proofs(from ledger.Account, yield func(a ledger.Account, raw []byte) bool) error
 	Newest(ledger.Account) ([]byte, error)
+	Lineage() ([]ledger.Succession, error)
+	Successions(from ledger.Account, yield func(old ledger.Account, s ledger.Succession) bool) error
+	LearnSuccession(ctx context.Context, s ledger.Succession, shower ledger.Account) (news bool, err error)
 	CheckOwn(ctx context.Context, entry []byte) error
 	LearnGrant(ctx context.Context, grant []byte) (ledger.Grant, error)
 	NewestGrant(mint ledger.Account) ([]byte, error)
@@ -46,7 +49,7 @@ type Book interface {
 	Held(a ledger.Account, epoch uint32, seq uint64, n int) (out []ledger.Receipt, next uint64, err error)
 }
 
-// A Config is the network that a Spreader works with. All fields are required.
+// A Config is the network that a Spreader works with. All fields but Rekeyed are required.
 type Config struct {
 	Net     job.Network
 	Account func(peer.ID) (ledger.Account, bool) // that a connected peer has proven to act for
@@ -55,6 +58,7 @@ type Config struct {
 	Prefix  string                         // of the network's topics, "/p3/…"
 	Shun    func(p peer.ID, why string)    // has nothing to do with a peer for a while
 	Tell    func(p ledger.Proof, own bool) // an account was frozen; own: this node found out
+	Rekeyed func(s ledger.Succession)      // an account goes on under another key; may be nil
 }
 
 // A Spreader tells others whom this node's book convicts, and tells the book of whom others convict.

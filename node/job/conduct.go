@@ -70,7 +70,14 @@ func (c *conducts) of(a ledger.Account) (Conduct, error) {
 	if ok {
 		return x, nil
 	}
-	if err := (journal{c.env.Store}).get(conductKey(a), &x); err != nil && !errors.Is(err, ledger.ErrNotFound) {
+	err := (journal{c.env.Store}).get(conductKey(a), &x)
+	for _, old := range c.env.Book.Before(a) { // a host that changed its key goes on where it was
+		if !errors.Is(err, ledger.ErrNotFound) {
+			break
+		}
+		err = (journal{c.env.Store}).get(conductKey(old), &x)
+	}
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return Conduct{}, err
 	}
 	c.known[a] = x
