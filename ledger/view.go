@@ -29,6 +29,25 @@ func OpenView(store Store) (*View, error) {
 // Account is whose ledger this is.
 func (v *View) Account() Account { return v.account }
 
+// CommittedTo is the recovery key that the chain committed to with the key it has now, see RecoveryCommitment; zero for none.
+func (v *View) CommittedTo() (Digest, error) {
+	var e Entry
+	at, err := v.store.Get([]byte(headKey))
+	if err != nil {
+		return Digest{}, err
+	}
+	raw, err := v.store.Get(at)
+	if err == nil {
+		e, err = ParseEntry(raw)
+	}
+	if err != nil {
+		return Digest{}, err
+	}
+	bad := ErrNotFound
+	err = v.Entries(e.Epoch, 0, func(raw []byte) bool { e, bad = ParseEntry(raw); return false })
+	return e.Evidence, errors.Join(err, bad)
+}
+
 // Network is the credit network it belongs to.
 func (v *View) Network() Network { return v.network }
 

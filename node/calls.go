@@ -43,6 +43,8 @@ const (
 	CallPublish     Call = "POST /v1/programs/{hash}/publish"
 	CallRecover     Call = "POST /v1/credit/recover"
 	CallSend        Call = "POST /v1/credit/send"
+	CallClose       Call = "POST /v1/credit/close"
+	CallPrune       Call = "POST /v1/credit/prune"
 	CallBackup      Call = "POST /v1/credit/backup"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
@@ -102,6 +104,12 @@ type Sent struct {
 	Amount  ledger.Credits `json:"amount_ucr"`
 	Expires time.Time      `json:"expires"` // when it comes back
 	Peer    string         `json:"peer"`    // a connected peer of the account; "" = none, it waits for one
+}
+
+// A Pruned says what pruning came to.
+type Pruned struct {
+	Schema  string `json:"schema"`  // "p3.pruned/v1"
+	Entries int    `json:"entries"` // removed
 }
 
 // A BackupRequest asks for an encrypted backup of the account.

@@ -170,6 +170,16 @@ func (c *Client) Send(ctx context.Context, t Transfer) (Sent, error) {
 	return fetch[Sent](c, ctx, CallSend, nil, bytes.NewReader(b))
 }
 
+// CloseAccount ends the account's chain for good. CodeDenied while leases are open.
+func (c *Client) CloseAccount(ctx context.Context) (Balance, error) {
+	return fetch[Balance](c, ctx, CallClose, nil, nil)
+}
+
+// Prune removes old entries that no proof needs.
+func (c *Client) Prune(ctx context.Context) (Pruned, error) {
+	return fetch[Pruned](c, ctx, CallPrune, nil, nil)
+}
+
 // Backup opens an encrypted backup of the account, as it is at this moment. The caller closes it. A backup that was
 // cut off ends with an error.
 func (c *Client) Backup(ctx context.Context, r BackupRequest) (io.ReadCloser, error) {

@@ -24,7 +24,7 @@ import (
 // that what waits in the outbox finds its way. Not jobs, nor blobs, nor how far the account has signed:
 // that would be of the same age.
 var (
-	backupFiles = []string{"network", "policy.yaml", "keys/node", "keys/account"}
+	backupFiles = []string{"network", "policy.yaml", "keys/node", "keys/recovery", "keys/account.next", "keys/account"}
 	backupRows  = []string{"ledger/", "job/l/"}
 )
 
@@ -142,7 +142,7 @@ func unpack(ctx context.Context, tmp string, r io.Reader, passphrase string) (ou
 		ops, size = ops[:0], 0
 		return err
 	}
-	var account []byte
+	var accounts [][]byte
 	err = backup.Read(r, passphrase, func(x backup.Item) error {
 		switch {
 		case x.Kind == backup.Row && hasAnyPrefix(x.Name, backupRows):
@@ -161,8 +161,8 @@ func unpack(ctx context.Context, tmp string, r io.Reader, passphrase string) (ou
 		}
 		for _, name := range backupFiles {
 			if x.Kind == backup.File && x.Name == name {
-				if name == "keys/account" {
-					account = x.Value
+				if strings.HasPrefix(name, "keys/account") {
+					accounts = append(accounts, x.Value)
 				}
 				return writeFile(filepath.Join(tmp, filepath.FromSlash(name)), x.Value)
 			}
@@ -186,12 +186,18 @@ func unpack(ctx context.Context, tmp string, r io.Reader, passphrase string) (ou
 		return out, err
 	}
 	out.Account, out.Network = v.Account(), v.Network()
-	whose, err := keyfile.Account(account)
-	if err == nil && whose != out.Account {
-		err = fmt.Errorf("its key is of %s, its ledger of %s", whose, out.Account)
+	var whose ledger.Account
+	for _, file := range accounts { // two while a change of keys is on its way
+		a, err := keyfile.Account(file)
+		if err != nil {
+			return out, fmt.Errorf("the backup: %w", err)
+		}
+		if whose != out.Account {
+			whose = a
+		}
 	}
-	if err != nil {
-		return out, fmt.Errorf("the backup: %w", err)
+	if whose != out.Account {
+		return out, fmt.Errorf("the backup: its key is of %s, its ledger of %s", whose, out.Account)
 	}
 	if g, err := v.Genesis(); err == nil {
 		out.Name = g.Name

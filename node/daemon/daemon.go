@@ -180,7 +180,7 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 		return err
 	}
 	d.closing(mark.Close)
-	if d.book, err = ledger.OpenFenced(ctx, d.store, mark, k.account, m.Genesis); err != nil {
+	if d.book, err = d.openBook(ctx, mark, k.account, m.Genesis); err != nil {
 		return err
 	}
 	d.closing(func() error { d.book.Close(); return nil })
@@ -193,6 +193,24 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 	d.fraud = fraud.New(d.book, d.log)
 	d.book.OnConvict(d.fraud.Convicted)
 	return nil
+}
+
+// openBook opens the book with the key that its ledger has, or begins one with the recovery key that was noted.
+func (d *Daemon) openBook(ctx context.Context, mark ledger.Fence, key ledger.Key, g ledger.Genesis) (*ledger.Book, error) {
+	key, err := keyOf(d.cfg.Dir, key, d.store, d.cfg.Passphrase)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ledger.OpenView(d.store); errors.Is(err, ledger.ErrNotFound) {
+		recovery, err := recoveryAccount(d.cfg.Dir)
+		if err != nil {
+			return nil, err
+		}
+		if !recovery.IsZero() && recovery != key.Account() {
+			return ledger.BeginBook(ctx, d.store, mark, key, g, recovery)
+		}
+	}
+	return ledger.OpenFenced(ctx, d.store, mark, key, g)
 }
 
 func (d *Daemon) openExec() (err error) {

@@ -18,6 +18,8 @@ import (
 // The data folder:
 //
 //	keys/account              secp256k1 secret, mode 0600: in hex, or encrypted, see ledger/keyfile
+//	keys/account.next         the key that is to follow, while a change of keys is on its way; see rekey.go
+//	keys/recovery             the account of the recovery key that the next key commits to
 //	keys/mint                 secp256k1 secret in hex, mode 0600: where an organisation was founded, see org.go
 //	keys/node                 secp256k1 secret in hex, mode 0600
 //	policy.yaml               the host policy; absent = the preset that fits the machine

@@ -62,6 +62,9 @@ type Backend interface {
 
 	// Send gives credit to another account; it comes back if nobody takes it in time.
 	Send(ctx context.Context, t node.Transfer) (node.Sent, error)
+	// CloseAccount ends the account's chain for good; Prune removes old entries that no proof needs.
+	CloseAccount(ctx context.Context) (node.Balance, error)
+	Prune(ctx context.Context) (node.Pruned, error)
 	// Backup returns the bytes of an encrypted backup; an error while it is read means that it is not whole.
 	Backup(ctx context.Context, r node.BackupRequest) (io.ReadCloser, error)
 

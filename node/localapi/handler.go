@@ -53,6 +53,8 @@ func Handler(b Backend) http.Handler {
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)
 	value(node.CallSend, h.send)
+	value(node.CallClose, func(r *http.Request) (any, error) { return b.CloseAccount(r.Context()) })
+	value(node.CallPrune, func(r *http.Request) (any, error) { return b.Prune(r.Context()) })
 	value(node.CallRecover, func(r *http.Request) (any, error) {
 		return b.Recover(r.Context(), r.URL.Query().Get("sure") == "1")
 	})

@@ -117,6 +117,14 @@ func TestConformance(t *testing.T) {
 			same(t, "sent", sent, node.Sent{Schema: "p3.send/v1", ID: ledger.Digest{1}, Name: "elm", Amount: 5}, err)
 			_, err = b.Send(ctx, node.Transfer{To: "elm", Amount: ledger.MaxCredits})
 			code(t, err, node.CodeNoCredit)
+			_, err = b.CloseAccount(ctx)
+			if want.Status.Balance.Locked > 0 {
+				code(t, err, node.CodeDenied)
+			} else if err != nil {
+				t.Errorf("close: %v", err)
+			}
+			pruned, err := b.Prune(ctx)
+			same(t, "pruned", pruned, node.Pruned{Schema: "p3.pruned/v1"}, err)
 			backup, err := b.Backup(ctx, node.BackupRequest{Passphrase: "correct horse"})
 			if err != nil {
 				t.Fatal(err)

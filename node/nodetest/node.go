@@ -465,6 +465,21 @@ func (n *Node) Send(_ context.Context, t node.Transfer) (sent node.Sent, err err
 	return sent, err
 }
 
+// CloseAccount returns the balance, or refuses while something is locked.
+func (n *Node) CloseAccount(context.Context) (b node.Balance, err error) {
+	n.look(func(s *State) {
+		if b = s.Status.Balance; b.Locked > 0 {
+			b, err = node.Balance{}, &node.Problem{Code: node.CodeDenied, Message: "leases are open"}
+		}
+	})
+	return b, err
+}
+
+// Prune finds nothing to remove.
+func (n *Node) Prune(context.Context) (node.Pruned, error) {
+	return node.Pruned{Schema: "p3.pruned/v1"}, nil
+}
+
 // Backup returns the status' account, which anyone may read.
 func (n *Node) Backup(_ context.Context, r node.BackupRequest) (io.ReadCloser, error) {
 	if r.Passphrase == "" {
