@@ -38,20 +38,8 @@ func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, no
 	case e.Expiry().After(now.Add(MaxLease + b.genesis.Grace())): // grace allows for clocks that differ
 		return LockInfo{}, fmt.Errorf("lock %s until %s: at most %s ahead: %w", d.Short(), e.Expiry().UTC().Format(time.RFC3339), MaxLease, ErrExceeds)
 	}
-	if len(b.genesis.Witnesses) > 0 {
-		if len(certificate) == 0 {
-			return LockInfo{}, fmt.Errorf("lock %s: %w: it came without a certificate of network %s's witnesses", d.Short(), ErrUnwitnessed, b.genesis.Name)
-		}
-		c, err := ParseCertificate(certificate)
-		if err == nil {
-			err = c.Verify(b.genesis, e, d, b.distrusts)
-		}
-		if err != nil {
-			return LockInfo{}, fmt.Errorf("lock %s: %w", d.Short(), err)
-		}
-		certificate = bytes.Clone(certificate)
-	} else {
-		certificate = nil
+	if certificate, err = b.checkCertificate(e, d, certificate); err != nil {
+		return LockInfo{}, err
 	}
 	l := &lease{id: d, lock: e}
 	raw := bytes.Clone(lock)
@@ -84,6 +72,25 @@ func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, no
 		}
 		return l.info(), nil
 	})
+}
+
+// checkCertificate checks that a quorum of the network's witnesses signed a lock, and returns a copy of their certificate:
+// nil in a network that has none.
+func (b *Book) checkCertificate(e Entry, d Digest, certificate []byte) ([]byte, error) {
+	if len(b.genesis.Witnesses) == 0 {
+		return nil, nil
+	}
+	if len(certificate) == 0 {
+		return nil, fmt.Errorf("lock %s: %w: it came without a certificate of network %s's witnesses", d.Short(), ErrUnwitnessed, b.genesis.Name)
+	}
+	c, err := ParseCertificate(certificate)
+	if err == nil {
+		err = c.Verify(b.genesis, e, d, b.distrusts)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", d.Short(), err)
+	}
+	return bytes.Clone(certificate), nil
 }
 
 // checkLock checks all that a verified lock for us can show by itself, but its time.

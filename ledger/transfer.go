@@ -71,9 +71,13 @@ func (b *Book) Pay(ctx context.Context, lock Digest) ([]byte, error) {
 	})
 }
 
-// MayReceive checks the lock of a transfer to us, and remembers nothing: nil says that Receive would take it up now.
-func (b *Book) MayReceive(lock []byte) error {
-	e, _, err := b.readGift(lock)
+// MayReceive checks the lock of a transfer to us, with the certificate of the witnesses, and remembers nothing: nil says
+// that Receive would take it up now.
+func (b *Book) MayReceive(lock, certificate []byte) error {
+	e, d, err := b.readGift(lock)
+	if err == nil {
+		_, err = b.checkCertificate(e, d, certificate)
+	}
 	if err != nil {
 		return err
 	}
@@ -98,9 +102,13 @@ func (b *Book) readGift(lock []byte) (Entry, Digest, error) {
 }
 
 // Receive takes up a transfer to us, the lock of Give and the settle of Pay, and returns the earn to send back. It checks
-// what AcceptLock and Earn check, but not whether the lock has expired: it is settled.
-func (b *Book) Receive(ctx context.Context, lock, settle []byte) ([]byte, error) {
+// what AcceptWitnessed and Earn check, but not whether the lock has expired: it is settled. certificate is nil in a network
+// without witnesses.
+func (b *Book) Receive(ctx context.Context, lock, settle, certificate []byte) ([]byte, error) {
 	e, d, err := b.readGift(lock)
+	if err == nil {
+		certificate, err = b.checkCertificate(e, d, certificate)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +136,9 @@ func (b *Book) Receive(ctx context.Context, lock, settle []byte) ([]byte, error)
 				return nil, err
 			}
 			b.admit(t, &lease{id: d, lock: e}, rawLock)
+			if certificate != nil {
+				t.put(partKey(d, partWitness), certificate)
+			}
 		}
 		return b.earn(t, s, sd, rawSettle)
 	})

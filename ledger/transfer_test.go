@@ -13,7 +13,7 @@ import (
 func give(t *testing.T, p *pair, amount ledger.Credits) (lock ledger.SignedEntry, settle []byte) {
 	t.Helper()
 	lock = ok(p.user.Give(t.Context(), p.host.Account(), amount, time.Now().Add(time.Hour)))(t)
-	if err := p.host.MayReceive(lock.Raw); err != nil {
+	if err := p.host.MayReceive(lock.Raw, nil); err != nil {
 		t.Fatal(err)
 	}
 	return lock, ok(p.user.Pay(t.Context(), lock.Digest))(t)
@@ -38,7 +38,7 @@ func TestTransferMovesCreditOnce(t *testing.T) {
 	}
 	var earn []byte
 	for range 3 { // repeated, it moves once and gets the same answer
-		again := ok(p.host.Receive(t.Context(), lock.Raw, settle))(t)
+		again := ok(p.host.Receive(t.Context(), lock.Raw, settle, nil))(t)
 		if earn != nil && !bytes.Equal(again, earn) {
 			t.Error("another answer")
 		}
@@ -145,17 +145,17 @@ func TestReceiveRefusesOtherRecords(t *testing.T) {
 		"more than the lock": {lock.Raw, sign(more)}, "less": {lock.Raw, sign(less)}, "for work": {lock.Raw, sign(worked)},
 		"another lock": {lock.Raw, sign(other)}, "the other way round": {settle, lock.Raw}, "the lock of a lease": {p.lockRaw, settle}, "nothing": {nil, nil},
 	} {
-		if _, err := p.host.Receive(t.Context(), x[0], x[1]); err == nil {
+		if _, err := p.host.Receive(t.Context(), x[0], x[1], nil); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := p.user.Receive(t.Context(), lock.Raw, settle); err == nil {
+	if _, err := p.user.Receive(t.Context(), lock.Raw, settle, nil); err == nil {
 		t.Error("the sender took its own")
 	}
 	if _, err := p.host.AcceptLock(t.Context(), lock.Raw, time.Now()); !errors.Is(err, ledger.ErrConflict) {
 		t.Errorf("a transfer opened a lease: %v", err)
 	}
-	if err := p.host.MayReceive(p.lockRaw); !errors.Is(err, ledger.ErrConflict) {
+	if err := p.host.MayReceive(p.lockRaw, nil); !errors.Is(err, ledger.ErrConflict) {
 		t.Errorf("a lease is no transfer: %v", err)
 	}
 	if p.host.Balance() != before {

@@ -264,6 +264,29 @@ func TestWitnessFollowsAChain(t *testing.T) {
 	}
 }
 
+// Credit that is given away needs its certificate like credit that pays: else it could be given twice, and who got it could
+// never show what backs it.
+func TestTransferCountsOnlyWithAQuorum(t *testing.T) {
+	c := newCouncil(t, 4, 10*ledger.Credit)
+	giver, taker := c.book(t, newKey(t)), c.book(t, newKey(t))
+	lock := ok(giver.Give(t.Context(), taker.Account(), 5*ledger.Credit, time.Now().Add(time.Hour)))(t)
+	few, good := c.certify(t, giver, lock, 0, 1), c.certify(t, giver, lock, 0, 1, 2)
+	settle := ok(giver.Pay(t.Context(), lock.Digest))(t)
+	for _, certificate := range [][]byte{nil, few} {
+		if err := taker.MayReceive(lock.Raw, certificate); !errors.Is(err, ledger.ErrUnwitnessed) {
+			t.Errorf("may receive: %v", err)
+		}
+		if _, err := taker.Receive(t.Context(), lock.Raw, settle, certificate); !errors.Is(err, ledger.ErrUnwitnessed) {
+			t.Errorf("received: %v", err)
+		}
+	}
+	if err := taker.MayReceive(lock.Raw, good); err != nil {
+		t.Error(err)
+	}
+	ok(taker.Receive(t.Context(), lock.Raw, settle, good))(t)
+	c.lease(t, taker, c.book(t, newKey(t)), 15*ledger.Credit, 1, 2, 3) // its floor, and all that it got
+}
+
 // The payee's receipt holds the certificate, so whoever has the genesis sees offline that the lock is final.
 func TestReceiptProvesThatItsLockIsFinal(t *testing.T) {
 	c := newCouncil(t, 4, 10*ledger.Credit)

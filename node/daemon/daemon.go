@@ -339,6 +339,9 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 		Net: d.net, Groups: groups{d.p2p, k.node}, Book: d.book, Store: d.store, Blobs: blobs{d.blobs, d.tempDir()}, Engine: d.engine, Costs: wasm.CostTable(),
 		Binding: d.binding, Log: d.log, Emit: d.emit, Tell: d.diary.touch, Who: d.who, Find: d.peerOf,
 	}
+	if d.council.client != nil {
+		env.Witnesses = d.council.client
+	}
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)
 	d.startGrants(env)
@@ -348,9 +351,6 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	}
 	env.Moved = d.host.moved
 	env.Accepted = d.fraud.Accepted
-	if d.council.client != nil {
-		env.Witnesses = d.council.client
-	}
 	d.provider = job.NewProvider(env, x, d.settler, d.host.policy)
 	d.requester = job.NewRequester(env, x, d.settler, bazaar{d})
 	d.closing(d.host.close)

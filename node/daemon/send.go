@@ -37,7 +37,7 @@ func (d *Daemon) Send(ctx context.Context, t node.Transfer) (node.Sent, error) {
 		return node.Sent{}, &node.Problem{Code: node.CodeUsage, Message: "that is this node's own account", Hint: "name another one"}
 	case errors.As(err, &no):
 		return node.Sent{}, &node.Problem{Code: node.CodeNoCredit, Message: no.Error()}
-	case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrFrozen):
+	case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrFrozen), errors.Is(err, ledger.ErrUnwitnessed):
 		return node.Sent{}, &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "see p3 status"}
 	case err != nil:
 		return node.Sent{}, err

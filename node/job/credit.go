@@ -21,6 +21,8 @@ type creditFrame struct {
 	Lock   []byte        `cbor:"3,keyasint,omitempty"` // of a transfer: alone it asks whether the payee is there, the answer is Ready; then with Settle
 	Refuse *refusal      `cbor:"4,keyasint,omitempty"`
 	Ready  ledger.Digest `cbor:"5,keyasint,omitzero"` // the lock of a transfer that would be taken up now
+
+	Certificate []byte `cbor:"6,keyasint,omitempty"` // of the witnesses for Lock, in a network that has them
 }
 
 const creditFrameMax = 4 << 10
@@ -260,15 +262,15 @@ var errNoAnswer = errors.New("empty answer")
 func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
+	req, err := s.request(ctx, row)
+	if err != nil {
+		return err
+	}
 	st, err := s.env.Net.Open(ctx, p, CreditProtocol, creditFrameMax)
 	if err != nil {
 		return err
 	}
 	defer st.Reset()
-	req, err := s.request(row)
-	if err != nil {
-		return err
-	}
 	b, err := canon.Marshal(req)
 	if err == nil {
 		err = st.WriteFrame(b)
@@ -317,7 +319,7 @@ func (s *Settler) serve(ctx context.Context, st Stream) {
 		return
 	}
 	switch {
-	case !s.meter.take(st.Peer(), 1, time.Now()):
+	case !s.meter.take(st.Peer(), 1+len(req.Certificate)/ledger.SignatureSize, time.Now()):
 		err = errors.New("too many records to check: send it again in a moment")
 	case len(req.Lock) > 0:
 		reply, err = s.receive(ctx, st.Peer(), req)

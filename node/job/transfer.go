@@ -24,6 +24,9 @@ func newGifts() *rate.Limiter { return rate.NewLimiter(rate.Every(giftEvery), gi
 // Give reserves credit for another account until expiry, and pays it as soon as one of its nodes is connected
 // and says that it takes it. If none does by then the credit comes back. It returns the ID of the receipt.
 func (s *Settler) Give(ctx context.Context, to ledger.Account, amount ledger.Credits, expiry time.Time) (ledger.Digest, error) {
+	if err := s.env.ready(ctx); err != nil {
+		return ledger.Digest{}, &unwitnessed{err}
+	}
 	lock, err := s.env.Book.Give(ctx, to, amount, expiry)
 	if err != nil {
 		return ledger.Digest{}, err
@@ -69,7 +72,7 @@ func (s *Settler) offer(ctx context.Context, reply creditFrame, row ledger.Messa
 }
 
 // request is the frame that brings a record to its counterparty.
-func (s *Settler) request(row ledger.Message) (creditFrame, error) {
+func (s *Settler) request(ctx context.Context, row ledger.Message) (creditFrame, error) {
 	var f creditFrame
 	switch e, err := ledger.ParseEntry(row.Entry); {
 	case row.Type == ledger.TypeEarn:
@@ -80,7 +83,12 @@ func (s *Settler) request(row ledger.Message) (creditFrame, error) {
 		}
 	}
 	r, err := s.env.Book.Receipt(row.Lock)
-	f.Lock = r.Lock
+	if f.Lock, f.Certificate = r.Lock, r.Certificate; err != nil || f.Certificate != nil {
+		return f, err
+	}
+	if f.Certificate, err = s.env.certify(ctx, r.Lock); err == nil && f.Certificate != nil {
+		err = s.env.Book.KeepCertificate(ctx, row.Lock, f.Certificate)
+	}
 	return f, err
 }
 
@@ -98,13 +106,13 @@ func (s *Settler) receive(ctx context.Context, from peer.ID, req creditFrame) (r
 		return reply, errors.New("too many transfers at once: send it again in a moment")
 	}
 	if len(req.Settle) == 0 {
-		if err := s.env.Book.MayReceive(req.Lock); err != nil {
+		if err := s.env.Book.MayReceive(req.Lock, req.Certificate); err != nil {
 			return reply, err
 		}
 		reply.Ready = id
 		return reply, nil
 	}
-	if reply.Earn, err = s.env.Book.Receive(ctx, req.Lock, req.Settle); err == nil && unknown != nil {
+	if reply.Earn, err = s.env.Book.Receive(ctx, req.Lock, req.Settle, req.Certificate); err == nil && unknown != nil {
 		s.env.Emit("ok", "credit", fmt.Sprintf("%s received from %s", e.Amount, s.env.who(e.Account)), "peer", s.env.Net.Name(from))
 	}
 	return reply, err
