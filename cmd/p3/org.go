@@ -49,8 +49,9 @@ func (a *app) orgInitCmd() *cobra.Command {
 belongs to the new network from its next start on; what it has in another stays there until you join that one again.
 
 The mint is this data folder: its key (keys/mint, mode 0600), what it signed (networks/), and how far (networks/*/minted).
-Whoever has the key can grant all of the cap. Keep the folder, and let one node use the key: two that grant at a time
-convict the mint. With only a copy of the key another folder grants nothing until p3 org recover.
+Whoever has the key can grant all of the cap. Keep the folder, and backups of it (p3 credit backup); let one node use the
+key: two that grant at a time convict the mint. A restored folder, or one with a copy of the key, grants nothing until
+p3 org recover.
 
 With --witness, no credit is spent twice: work begins only when a quorum of the network's witnesses has signed for it. Name
 four, so that one may fail; the network never gets others. Each is a node whose owner ran p3 witness, which prints
