@@ -189,8 +189,8 @@ func (i *Issuer) known() (g Grant, raw []byte, err error) {
 // Recover lets a mint sign again whose ledger is behind, a copy or without its high-water file: its chain goes on from
 // the newest grant that is known here, its own or one that others showed to the book. It is for whoever is sure that nothing
 // else uses the key, and that those who could know a newer grant were asked: a second one in its place
-// convicts the mint. Allowances count as given in the period at now. ErrReadOnly if a write failed, then a restart is the way
-// out, or if the mint was convicted.
+// convicts the mint. Allowances count as given in the period at now. ErrNotFound if no grant is known, so that the chain would begin again; ErrReadOnly if a write failed, then a
+// restart is the way out, or if the mint was convicted.
 func (i *Issuer) Recover(ctx context.Context, now time.Time) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -228,6 +228,9 @@ func (i *Issuer) Recover(ctx context.Context, now time.Time) error {
 	})
 	if err = errors.Join(err, bad); err != nil {
 		return err
+	}
+	if head.Len == 0 {
+		return fmt.Errorf("no grant of mint %s is known here: %w: be connected to members who were granted credit", i.key.account.Short(), ErrNotFound)
 	}
 	var ops []Op
 	for _, m := range members {

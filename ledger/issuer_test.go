@@ -197,6 +197,9 @@ func TestMintGoesOnFromWhatOthersHold(t *testing.T) {
 				if err := back.ReadOnly(); !errors.Is(err, ledger.ErrReadOnly) {
 					t.Fatalf("it grants: %v", err)
 				}
+				if err := back.Recover(t.Context(), now); !errors.Is(err, ledger.ErrNotFound) || back.ReadOnly() == nil {
+					t.Fatalf("it begins its chain again: %v", err)
+				}
 			} else if err := back.ReadOnly(); err != nil {
 				t.Fatalf("nobody can know yet: %v", err)
 			}

@@ -235,7 +235,11 @@ func (d *Daemon) OrgRecover(ctx context.Context) (o node.Org, err error) {
 	asking, cancel := context.WithTimeout(ctx, recoverTime)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, p := range d.p2p.Peers() {
+	peers := d.p2p.Peers()
+	if len(peers) == 0 && issuer.ReadOnly() != nil {
+		return o, &node.Problem{Code: node.CodeDenied, Message: "nobody is connected who could know what this mint has signed", Hint: "wait until `p3 peer ls` lists members who were granted credit, then run p3 org recover again"}
+	}
+	for _, p := range peers {
 		wg.Go(func() { d.fraud.Met(asking, p.ID) })
 	}
 	wg.Wait()
@@ -269,6 +273,8 @@ func grantProblem(err error) error {
 		p.Hint = "give an account (see `p3 peer ls`) and an amount of credits above zero, such as 20"
 	case errors.Is(err, ledger.ErrReadOnly):
 		p.Code, p.Hint = node.CodeDenied, "see `p3 org show` for what the mint has signed"
+	case errors.Is(err, ledger.ErrNotFound):
+		p.Code, p.Hint = node.CodeDenied, "wait until `p3 peer ls` lists such members, then run p3 org recover again; a mint that never granted anything is founded anew: p3 org init"
 	case errors.Is(err, ledger.ErrFrozen):
 		p.Code, p.Hint = node.CodeDenied, "nobody gives that account a lease any more: grant to another of its owner's"
 	default:
