@@ -25,7 +25,7 @@ type creditFrame struct {
 	Certificate []byte `cbor:"6,keyasint,omitempty"` // of the witnesses for Lock, in a network that has them
 }
 
-const creditFrameMax = 4 << 10
+const creditFrameMax = 4<<10 + ledger.MaxCertificate
 
 // Resending an unacknowledged record starts at retryMin and doubles to retryMax: a
 // provider that is gone for a day costs a dial a minute.
