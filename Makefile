@@ -52,6 +52,7 @@ lint:
 
 bench:
 	go test -run '^$$' -bench . ./...
+	go test -run EfficiencyOf -efficiency -v ./node/sim
 
 fuzz:
 	for p in $$(go list ./...); do \
