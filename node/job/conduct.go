@@ -71,11 +71,12 @@ func (c *conducts) of(a ledger.Account) (Conduct, error) {
 		return x, nil
 	}
 	err := (journal{c.env.Store}).get(conductKey(a), &x)
-	for _, old := range c.env.Book.Before(a) { // a host that changed its key goes on where it was
-		if !errors.Is(err, ledger.ErrNotFound) {
-			break
+	if errors.Is(err, ledger.ErrNotFound) && c.env.Book != nil { // a host that changed its key goes on where it was
+		for _, old := range c.env.Book.Before(a) {
+			if err = (journal{c.env.Store}).get(conductKey(old), &x); !errors.Is(err, ledger.ErrNotFound) {
+				break
+			}
 		}
-		err = (journal{c.env.Store}).get(conductKey(old), &x)
 	}
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return Conduct{}, err
