@@ -145,8 +145,19 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
+// damage is the error that a panic means: Badger slices a table's block by what it reads there before it checks the block's
+// sum.
+func damage(panicked any) error {
+	return fmt.Errorf("the store's files are damaged, restore them from a backup: %v", panicked)
+}
+
 // Get implements ledger.Store.
 func (s *Store) Get(key []byte) (value []byte, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = damage(r)
+		}
+	}()
 	err = s.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if err == nil {
@@ -161,7 +172,16 @@ func (s *Store) Get(key []byte) (value []byte, err error) {
 }
 
 // Scan implements ledger.Store.
-func (s *Store) Scan(prefix, from []byte, yield func(k, v []byte) bool) error {
+func (s *Store) Scan(prefix, from []byte, yield func(k, v []byte) bool) (err error) {
+	yielding := false
+	defer func() {
+		if yielding { // its panics are not ours
+			return
+		}
+		if r := recover(); r != nil {
+			err = damage(r)
+		}
+	}()
 	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
@@ -174,7 +194,9 @@ func (s *Store) Scan(prefix, from []byte, yield func(k, v []byte) bool) error {
 		for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
 			more := false
 			if err := it.Item().Value(func(v []byte) error {
+				yielding = true
 				more = yield(it.Item().Key(), v)
+				yielding = false
 				return nil
 			}); err != nil || !more {
 				return err

@@ -2,7 +2,9 @@ package fence_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -303,15 +305,32 @@ func TestDamagedTableIsNoticed(t *testing.T) {
 		if len(tables) == 0 {
 			t.Fatal("no table")
 		}
+		before := rows(t, dir)
 		b := ok(os.ReadFile(tables[0]))(t)
 		b[int(at*float64(len(b)))] ^= 4
 		write(t, tables[0], b)
 		if err := readAll(t, dir, key); err == nil {
+			if rows(t, dir) == before { // a repetition that was compressed may stand in two places
+				t.Logf("%.0f %%: the bit makes no difference", 100*at)
+				continue
+			}
 			t.Errorf("a bit at %.0f %% is flipped, and nobody notices", 100*at)
 		} else {
 			t.Logf("%.0f %%: %v", 100*at, err)
 		}
 	}
+}
+
+// rows is a digest of all that a store holds.
+func rows(t testing.TB, dir string) [32]byte {
+	t.Helper()
+	s := ok(badgerstore.Open(filepath.Join(dir, "ledger")))(t)
+	defer s.Close()
+	h := sha256.New()
+	if err := s.Scan(nil, nil, func(k, v []byte) bool { fmt.Fprintf(h, "%x %x\n", k, v); return true }); err != nil {
+		t.Fatal(err)
+	}
+	return [32]byte(h.Sum(nil))
 }
 
 // readAll opens a node's ledger and reads every entry.
@@ -340,7 +359,8 @@ func readAll(t testing.TB, dir string, key ledger.Key) (err error) {
 	if n != 41 {
 		return errors.Join(scan, err, errors.New("entries are missing"))
 	}
-	return errors.Join(scan, err)
+	rest := s.Scan(nil, nil, func(_, _ []byte) bool { return true }) // the bit may lie in another row
+	return errors.Join(scan, err, rest)
 }
 
 // BenchmarkSave is what the fence adds to each group of commits, with its share of syncs, which run beside the store's own.
