@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/personal-power-plant/p3/exec/canon"
@@ -30,6 +31,7 @@ const (
 	maxHeirs  = 32        // key changes in an answer, the answerer's own first
 
 	meetTimeout = 10 * time.Second
+	busyWait    = 20 * time.Millisecond // before a second try
 )
 
 // A question names the accounts against which the asker holds a proof, 20 bytes each: at most
@@ -88,7 +90,7 @@ func (s *Spreader) Met(ctx context.Context, p peer.ID) {
 func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64) (out []ledger.Receipt, grants []ledger.TakenGrant, err error) {
 	seen := map[ledger.Digest]bool{}
 	for range maxPages {
-		a, err := s.say(ctx, p, question{Lost: &place{epoch, seq}})
+		a, err := s.sayAgain(ctx, p, question{Lost: &place{epoch, seq}})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -152,6 +154,20 @@ func (s *Spreader) say(ctx context.Context, p peer.ID, q question) (a answer, er
 	}
 	st.Close() // the other side may have closed all of it
 	return a, nil
+}
+
+// sayAgain is say to a peer that may still be at our last question: it answers one of ours at a time, and resets others.
+func (s *Spreader) sayAgain(ctx context.Context, p peer.ID, q question) (a answer, err error) {
+	for wait := busyWait; ; wait *= 2 {
+		if a, err = s.say(ctx, p, q); !errors.Is(err, network.ErrReset) || wait > meetTimeout/2 {
+			return a, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return a, ctx.Err()
+		}
+	}
 }
 
 // question asks for proofs once and returns how many were news.
