@@ -50,6 +50,7 @@ type Settler struct {
 	mu       sync.Mutex             // guards what follows
 	live     map[ledger.Digest]bool // locks of ours whose lease still runs
 	locking  int                    // locks on their way into live
+	unused   []ledger.Message       // settles of nothing, to be told
 	retry    map[peer.ID]*retryState
 	dialling map[peer.ID]time.Time // by the sweep of that time
 }
@@ -122,6 +123,12 @@ func (s *Settler) lock(ctx context.Context, r ledger.LockRequest) (ledger.Signed
 		s.mu.Lock()
 		delete(s.live, lock.Digest)
 		s.mu.Unlock()
+		// At once, so that a job never has more locked than its budget; what fails, the sweep tries again.
+		for _, l := range s.env.Book.OpenLocks() {
+			if l.ID == lock.Digest {
+				s.settle(context.WithoutCancel(ctx), l)
+			}
+		}
 		s.poke()
 	}), nil
 }
@@ -150,16 +157,18 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 			}
 			errs = append(errs, err)
 		case l.Ours && s.orphaned(l.ID):
-			raw, err := s.env.Book.Settle(ctx, l.ID)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("settle %s: %w", l.ID.Short(), err))
-			} else if l.Vouched == 0 {
-				s.tellUnused(ctx, ledger.Message{Lock: l.ID, To: l.Payee, Type: ledger.TypeSettle, Entry: raw})
-			}
+			errs = append(errs, s.settle(ctx, l))
 		}
 	}
 	if _, err := s.env.Book.Sweep(ctx, now); err != nil {
 		errs = append(errs, err)
+	}
+	s.mu.Lock()
+	unused := s.unused
+	s.unused = nil
+	s.mu.Unlock()
+	for _, m := range unused {
+		s.tellUnused(ctx, m)
 	}
 	pending, err := s.env.Book.Pending()
 	if err != nil {
@@ -176,6 +185,19 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 		s.wg.Go(func() { s.deliverAll(ctx, p, rows) })
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Settler) settle(ctx context.Context, l ledger.OpenLock) error {
+	raw, err := s.env.Book.Settle(ctx, l.ID)
+	if err != nil {
+		return fmt.Errorf("settle %s: %w", l.ID.Short(), err)
+	}
+	if l.Vouched == 0 {
+		s.mu.Lock()
+		s.unused = append(s.unused, ledger.Message{Lock: l.ID, To: l.Payee, Type: ledger.TypeSettle, Entry: raw})
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // tellUnused lets the payee of a lock that paid nothing close it too. Nothing is owed, so it is
