@@ -60,6 +60,7 @@ type Daemon struct {
 	bound     time.Time // of the last binding; owned by the start, then by hostState.run
 
 	run      context.Context // while it runs
+	serving  chan struct{}   // closed when every protocol is served
 	stopping chan struct{}
 	stopOnce sync.Once
 	cancel   context.CancelFunc
@@ -73,7 +74,7 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{cfg: cfg, log: cfg.Log, started: time.Now(), diary: newDiary(), stopping: make(chan struct{})}
+	d := &Daemon{cfg: cfg, log: cfg.Log, started: time.Now(), diary: newDiary(), stopping: make(chan struct{}), serving: make(chan struct{})}
 	var run context.Context
 	run, d.cancel = context.WithCancel(context.Background())
 	d.run = run
@@ -105,6 +106,7 @@ func Start(ctx context.Context, cfg Config) (_ *Daemon, err error) {
 	if err := d.openJobs(run, k); err != nil {
 		return nil, err
 	}
+	close(d.serving)
 	if api != nil {
 		serve, stop := context.WithCancel(context.Background())
 		done := make(chan error, 1)
@@ -285,7 +287,7 @@ func (d *Daemon) openNetwork(ctx context.Context, k keys, m Membership) error {
 	d.p2p, err = p2p.Start(ctx, p2p.Config{
 		Key: k.node, Network: d.book.Network(), Name: d.cfg.Name, Binding: binding, Agent: "p3/" + d.cfg.Version,
 		Listen: listen, Bootstrap: m.Bootstrap, PSK: m.PSK, MDNS: !d.cfg.NoLAN, Reach: d.cfg.Reach, Relay: d.cfg.Relay,
-		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: d.validators(),
+		Small: d.cfg.Small, Host: d.cfg.Host, Log: d.log, Validators: d.validators(), Ready: d.serving,
 		Load: func() ([]byte, error) {
 			b, err := d.store.Get(peersKey)
 			if errors.Is(err, ledger.ErrNotFound) {
@@ -404,6 +406,9 @@ func (d *Daemon) convicted(p ledger.Proof, own bool) {
 	d.diary.touch()
 }
 
+// meetAgain is the longest pause before a peer that could not be asked for what it knows is asked again.
+const meetAgain = time.Minute
+
 // watchPeers keeps names, tells of comings and goings, wakes the settler for who came and asks them whom
 // they know as a cheat.
 func (d *Daemon) watchPeers(ctx context.Context) {
@@ -414,9 +419,17 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 		asking.Go(func() {
 			select {
 			case slots <- struct{}{}:
-				d.fraud.Met(ctx, p)
+				met := d.fraud.Met(ctx, p)
 				d.metWitness(ctx, p)
 				<-slots
+				for wait := time.Second; met != nil && wait < meetAgain && d.p2p.Greeted(p); wait *= 2 { // while others have their turn
+					select {
+					case <-time.After(wait):
+						met = d.fraud.Met(ctx, p)
+					case <-ctx.Done():
+						return
+					}
+				}
 				if d.granter != nil {
 					d.granter.Met()
 				}
@@ -445,6 +458,9 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 				}
 				events, cancel = d.p2p.Subscribe()
 				d.settler.Kick("")
+				for _, p := range d.p2p.Peers() { // whoever came meanwhile
+					meet(p.ID)
+				}
 				continue
 			}
 			switch e.Kind {

@@ -72,17 +72,22 @@ type taken struct {
 	Entry []byte `cbor:"2,keyasint"`
 }
 
-// Met asks a peer that has said hello what it knows. It takes as long as the peer does, within bounds.
-func (s *Spreader) Met(ctx context.Context, p peer.ID) {
+// Met asks a peer that has said hello what it knows. It takes as long as the peer does, within bounds. An error
+// says that not all could be learnt; the peer may be asked again.
+func (s *Spreader) Met(ctx context.Context, p peer.ID) error {
 	for range maxRounds {
 		n, err := s.question(ctx, p)
-		if err != nil && ctx.Err() == nil {
-			s.log.Debug("proofs not exchanged", "peer", p, "err", err)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Debug("proofs not exchanged", "peer", p, "err", err)
+			}
+			return err
 		}
-		if err != nil || n < maxProofs {
-			return
+		if n < maxProofs {
+			return nil
 		}
 	}
+	return nil
 }
 
 // Held asks a peer for the receipts of its leases with us that have an entry of ours from (epoch, seq) on, and for the grants

@@ -91,8 +91,24 @@ func (n *Node) hello() []byte {
 	return b
 }
 
+// ready waits until this node may say hello.
+func (n *Node) ready(ctx context.Context) error {
+	if n.cfg.Ready == nil {
+		return nil
+	}
+	select {
+	case <-n.cfg.Ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // greet is the dialler's side of the protocol.
 func (n *Node) greet(ctx context.Context, p peer.ID) (hello, ledger.Account, error) {
+	if err := n.ready(ctx); err != nil {
+		return hello{}, ledger.Account{}, err
+	}
 	s, err := n.host.NewStream(network.WithAllowLimitedConn(ctx, "p3 hello"), p, HelloProtocol)
 	if err != nil {
 		return hello{}, ledger.Account{}, err
@@ -121,6 +137,11 @@ func (n *Node) greet(ctx context.Context, p peer.ID) (hello, ledger.Account, err
 
 // answer is the listener's side.
 func (n *Node) answer(c *Conn) (hello, ledger.Account, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, helloTimeout)
+	defer cancel()
+	if err := n.ready(ctx); err != nil {
+		return hello{}, ledger.Account{}, err
+	}
 	c.SetIdle(helloTimeout)
 	theirs, account, code, err := n.readHello(c)
 	if err != nil {

@@ -57,6 +57,8 @@ type Config struct {
 	MapPorts  bool // ask the router to forward our ports (UPnP, NAT-PMP)
 	Small     bool // tests and simulations: few connections, no periodic table refresh
 
+	Ready <-chan struct{} // closed when all protocols are served: until then nobody is greeted, as who was might ask for one that is not; nil = at once
+
 	Validators map[string]record.Validator // of DHT values, by namespace
 
 	Load func() ([]byte, error) // remembered peers, as Save got them; nil = none

@@ -208,6 +208,44 @@ func TestHelloProvesTheAccount(t *testing.T) {
 }
 
 // A peer that connects and never says hello is dropped, and its other streams never run.
+// Whoever is told of a new peer may ask it for any protocol at once, so a node that still starts greets nobody.
+func TestNobodyIsGreetedBeforeAllIsServed(t *testing.T) {
+	for _, dialler := range []string{"the node that starts", "the other"} {
+		t.Run(dialler, func(t *testing.T) {
+			ready := make(chan struct{})
+			a := startNode(t, func(c *Config) { c.Ready = ready })
+			b := startNode(t, nil)
+			events, cancel := b.Subscribe()
+			defer cancel()
+			from, to := a, b
+			if dialler == "the other" {
+				from, to = b, a
+			}
+			done := make(chan error, 1)
+			go func() { done <- from.Connect(t.Context(), to.AddrInfo()) }()
+			await(t, events, PeerConnected)
+			if b.Greeted(a.ID()) {
+				t.Error("greeted before it serves anything")
+			}
+			const late = "/p3/late/1.0.0"
+			a.Handle(late, 1<<10, func(_ context.Context, c *Conn) { c.WriteFrame([]byte("served")) })
+			close(ready)
+			await(t, events, PeerGreeted)
+			c, err := b.Open(t.Context(), a.ID(), late)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if got, err := c.ReadFrame(); err != nil || string(got) != "served" {
+				t.Errorf("%q %v", got, err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestSilentPeerRunsNoProtocol(t *testing.T) {
 	a := startNode(t, nil)
 	a.Handle("/p3/test/1.0.0", 0, func(context.Context, *Conn) { t.Error("handler ran for a peer without hello") })

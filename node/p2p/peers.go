@@ -104,6 +104,14 @@ func (n *Node) Account(p peer.ID) (ledger.Account, bool) {
 	return s.account, true
 }
 
+// Greeted reports whether a peer is connected and has said hello.
+func (n *Node) Greeted(p peer.ID) bool {
+	n.mu.Lock()
+	s := n.peers[p]
+	n.mu.Unlock()
+	return s != nil && s.ok()
+}
+
 // RTT is the smoothed round trip to a peer; 0 = not measured.
 func (n *Node) RTT(p peer.ID) time.Duration { return n.host.Peerstore().LatencyEWMA(p) }
 
