@@ -107,7 +107,7 @@ func (f *Farm) assign(h *host, u *unit) {
 	h.start(f.now)
 	f.stats.Replicas++
 	f.setWants(u, u.lacks(u.count()) > 0)
-	f.open = f.open || u.wants && len(u.failed) > 0 // h is no alternative to those any more
+	f.open = f.open || u.wants && (len(u.failed) > 0 || u.checker == h) // h is no alternative to others any more
 	f.emit(Assign{h.id, u.id})
 }
 
