@@ -40,13 +40,17 @@ type Hide struct {
 	Unit uint64
 }
 
+// Compute asks the caller to compute a unit itself and to report Computed: its votes differ, or it is checked so.
+type Compute struct{ Unit uint64 }
+
 // Accept ends a unit: the vote is its result. Winners gave it and are to be paid; Losers gave
 // another and each also gets a Refuse. Both in the order of assignment. The host may have left.
 type Accept struct {
 	Unit    uint64
-	Winners []HostID
+	Winners []HostID // none when Own and no host gave the same
 	Losers  []HostID
 	Vote    Vote
+	Own     bool // the vote is the caller's, see Compute
 }
 
 // Refuse says that a host is not paid for a unit: it was outvoted or broke its commitment.
@@ -80,6 +84,7 @@ type Finished struct{}
 func (Assign) action()     {}
 func (Reveal) action()     {}
 func (Hide) action()       {}
+func (Compute) action()    {}
 func (Accept) action()     {}
 func (Refuse) action()     {}
 func (CancelUnit) action() {}

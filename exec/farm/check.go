@@ -16,16 +16,20 @@ type Checker interface {
 	Pick(n int) int
 }
 
-// check makes a unit need a second, equal vote. Who gives it is drawn among all hosts that may: left to whoever is
-// free first, colluders that answer at once would check each other.
+// check makes a unit need a second, equal vote. Who gives it is drawn among all hosts that may, and the requester
+// if the unit is small: left to whoever is free first, colluders that answer at once would check each other.
 func (f *Farm) check(u *unit) {
-	u.quorum = 2
 	var may []*host
 	for _, h := range f.order {
 		if f.usable(h) && !f.clash(h, u, nil) {
 			may = append(may, h)
 		}
 	}
+	if f.small(u) && f.cfg.Check.Pick(len(may)+1) == len(may) {
+		f.compute(u)
+		return
+	}
+	u.quorum = 2
 	if len(may) > 0 {
 		u.checker = may[f.cfg.Check.Pick(len(may))]
 	}

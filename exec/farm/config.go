@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/personal-power-plant/p3/exec"
+	"github.com/personal-power-plant/p3/ledger"
 )
 
 // Config is the policy of one job. The zero value of a field means its default.
@@ -12,6 +13,9 @@ type Config struct {
 	Verify int
 	// Check, with Verify 1, decides which results are computed once more; nil = none. A checked one needs two equal votes.
 	Check Checker
+	// Own is the most fuel of a unit that the caller computes itself when its votes differ, and to check a
+	// result in a host's place; 0 = none.
+	Own ledger.Fuel
 	// Retries is how many replicas of a unit may be lost, fail or disagree before the
 	// unit fails. 0 means none.
 	Retries int

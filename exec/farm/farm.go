@@ -52,6 +52,7 @@ type Stats struct {
 	Repeated  uint64 // of these, duplicates of slow ones
 	Moved     uint64 // of these, taken from another host's queue
 	Disputes  uint64 // replicas that were outvoted
+	Own       uint64 // units that the requester computed itself
 	HostFault uint64 // replicas that failed or were lost
 }
 

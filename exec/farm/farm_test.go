@@ -23,6 +23,8 @@ type world struct {
 	hosts    []*peer // joined
 	ended    map[uint64]bool
 	votes    map[uint64][]*peer // hosts whose vote on an open unit was taken
+	own      []uint64           // to be computed by the requester
+	computed map[uint64]bool    // that the requester was asked to
 	finished bool
 	serial   int
 }
@@ -113,12 +115,18 @@ func (w *world) perform(actions []Action) {
 				w.t.Fatalf("%v is to hide unit %d, which it was not asked for", a.Host, a.Unit)
 			}
 			p.hidden = append(p.hidden, a.Unit)
+		case Compute:
+			if w.computed[a.Unit] || w.ended[a.Unit] {
+				w.t.Fatalf("unit %d is to be computed again", a.Unit)
+			}
+			w.computed[a.Unit] = true
+			w.own = append(w.own, a.Unit)
 		case Accept:
 			w.end(a.Unit)
-			if len(a.Winners) < max(w.cfg.Verify, 1) {
+			if !a.Own && len(a.Winners) < max(w.cfg.Verify, 1) {
 				w.t.Fatalf("unit %d accepted by %v", a.Unit, a.Winners)
 			}
-			if (w.cfg.Verify > 1 || len(a.Winners) > 1) && a.Vote != truth(a.Unit) {
+			if (a.Own || w.cfg.Verify > 1 || len(a.Winners) > 1) && a.Vote != truth(a.Unit) {
 				w.t.Fatalf("unit %d: liars who do not collude won", a.Unit)
 			}
 		case Fail:
@@ -282,8 +290,11 @@ func TestEveryUnitEndsOnceUnderAnySchedule(t *testing.T) {
 		if cfg.Verify == 1 && rapid.Bool().Draw(t, "auto") {
 			cfg.Check = &checks{all: rapid.IntRange(0, 3).Draw(t, "checked always")}
 		}
+		if rapid.Bool().Draw(t, "own") {
+			cfg.Own = truth(0).Fuel
+		}
 		cfg.Straggler.Off = rapid.Bool().Draw(t, "no-dup")
-		w := &world{t: t, farm: New(cfg), cfg: cfg, now: time.Unix(0, 0), ended: map[uint64]bool{}, votes: map[uint64][]*peer{}}
+		w := &world{t: t, farm: New(cfg), cfg: cfg, now: time.Unix(0, 0), ended: map[uint64]bool{}, votes: map[uint64][]*peer{}, computed: map[uint64]bool{}}
 		some := func() *peer {
 			if len(w.hosts) == 0 {
 				return nil
@@ -361,6 +372,11 @@ func TestEveryUnitEndsOnceUnderAnySchedule(t *testing.T) {
 					w.perform(w.farm.HostFault(id, u, "", w.now))
 				}
 			},
+			"compute": func(t *rapid.T) {
+				if u, ok := one(w.own); ok {
+					w.compute(u, rapid.Bool().Draw(t, "able"))
+				}
+			},
 			"wait": func(t *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(1, 5000).Draw(t, "ms")) * time.Millisecond)
 				w.perform(w.farm.Tick(w.now))
@@ -368,6 +384,17 @@ func TestEveryUnitEndsOnceUnderAnySchedule(t *testing.T) {
 		})
 		w.drain()
 	})
+}
+
+// compute lets the requester come to the end of a unit it computes itself.
+func (w *world) compute(u uint64, able bool) {
+	drop(&w.own, u)
+	var own *Vote
+	if able {
+		v := truth(u)
+		own = &v
+	}
+	w.perform(w.farm.Computed(u, own, w.now))
 }
 
 // drain closes the job and lets honest hosts, and only them, finish it. Only NextTick moves time.
@@ -386,6 +413,10 @@ func (w *world) drain() {
 		busy := false
 		for _, p := range w.hosts {
 			busy = w.work(p, 0, 0) || busy
+		}
+		if len(w.own) > 0 {
+			busy = true
+			w.compute(w.own[0], n%2 == 0)
 		}
 		if !busy && !w.finished {
 			next := w.farm.NextTick()

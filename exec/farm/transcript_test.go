@@ -105,7 +105,7 @@ func (s *stage) do(w []string) []string {
 		if err != nil {
 			s.t.Fatal(w, err)
 		}
-		s.farm = New(Config{Halt: halt, Planned: optN("planned") > 0, Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), BadAfter: optN("bad-after")})
+		s.farm = New(Config{Halt: halt, Planned: optN("planned") > 0, Verify: optN("verify"), Retries: optN("retries"), MaxAhead: optN("ahead"), MaxOpen: optN("open"), Own: ledger.Fuel(optN("own")), BadAfter: optN("bad-after")})
 		return nil
 	case "add":
 		return show(f.AddUnits(num(1), now))
@@ -139,6 +139,13 @@ func (s *stage) do(w []string) []string {
 			v.OK = false
 		}
 		return show(f.Revealed(HostID(w[1]), num(2), v, now))
+	case "computed":
+		if arg(2) == "nothing" {
+			return show(f.Computed(num(1), nil, now))
+		}
+		var d ledger.Digest
+		copy(d[:], arg(2))
+		return show(f.Computed(num(1), &Vote{Digest: d, Fuel: ledger.Fuel(optN("fuel")), Status: exec.Exited, OK: true}, now))
 	case "fault":
 		return show(f.HostFault(HostID(w[1]), num(2), strings.Join(w[3:], " "), now))
 	case "mismatch":
@@ -184,10 +191,15 @@ func show(actions []Action) []string {
 			out = append(out, fmt.Sprintf("ask %s for %d", a.Host, a.Unit))
 		case Hide:
 			out = append(out, fmt.Sprintf("hide %s for %d", a.Host, a.Unit))
+		case Compute:
+			out = append(out, fmt.Sprintf("compute %d ourselves", a.Unit))
 		case Accept:
 			s := fmt.Sprintf("accept %d = %s by %s", a.Unit, strings.TrimRight(string(a.Vote.Digest[:]), "\x00"), join(a.Winners))
 			if a.Vote.Status != exec.Exited {
 				s += ", " + a.Vote.Status.String()
+			}
+			if a.Own {
+				s = strings.TrimSuffix(s, " ") + " ourselves"
 			}
 			if len(a.Losers) > 0 {
 				s += " against " + join(a.Losers)

@@ -18,6 +18,7 @@ type unit struct {
 	wants   bool     // is in Farm.want
 	quorum  int      // equal votes that make its result
 	checker *host    // whom a check of it is kept for; nil = anybody
+	own     ownState // whether the requester computes it
 }
 
 // A replica is one host's try at a unit. A replica that failed is removed.

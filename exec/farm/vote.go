@@ -10,6 +10,13 @@ import (
 // hidden results, or its end.
 func (f *Farm) review(u *unit) {
 	t := u.count()
+	if t.voted > t.agree && f.small(u) {
+		f.compute(u)
+	}
+	if u.own == ownAsked {
+		f.setWants(u, false)
+		return
+	}
 	switch lost := u.faults + t.voted - t.agree; {
 	case t.agree >= u.quorum:
 		f.accept(u, t.lead)
@@ -40,9 +47,9 @@ func (f *Farm) review(u *unit) {
 	f.setWants(u, u.lacks(t) > 0)
 }
 
-// accept ends a unit with the vote of a quorum.
+// accept ends a unit with the vote of a quorum, or the requester's own.
 func (f *Farm) accept(u *unit, v Vote) {
-	a := Accept{Unit: u.id, Vote: v, Winners: make([]HostID, 0, u.quorum)}
+	a := Accept{Unit: u.id, Vote: v, Winners: make([]HostID, 0, u.quorum), Own: u.own == ownAsked}
 	var banned []HostID
 	for i := range u.reps {
 		switch r := &u.reps[i]; {

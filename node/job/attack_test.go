@@ -334,9 +334,15 @@ type desk struct {
 // withRequester runs test with a requester whose market shows the offers that hosts returns. All
 // parties settle.
 func withRequester(t *testing.T, verify exec.Verify, hosts func(h *hub) (parties []*party, offers []market.Offer), test func(t *testing.T, d *desk)) {
+	withRequesterOf(t, busy{}, verify, hosts, test)
+}
+
+// withRequesterOf is withRequester with an engine to compute disputed units on.
+func withRequesterOf(t *testing.T, engine exec.Engine, verify exec.Verify, hosts func(h *hub) (parties []*party, offers []market.Offer), test func(t *testing.T, d *desk)) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newHub(t)
 		me := net.party()
+		me.Engine = engine
 		parties, offers := hosts(net)
 		parties = append(parties, me)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,6 +14,9 @@ import (
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/ledger/ledgertest"
 )
+
+// long takes the sizes of the figures in docs/security.md.
+var long = flag.Bool("long", false, "simulate 100,000 units instead of some thousands")
 
 // A fleet is a job's farm with hosts that work in a random order, each with one slot, and the checks that a requester
 // makes. It stands for a job of thousands of units: everything that decides is the real code.
@@ -28,7 +32,8 @@ type fleet struct {
 	first   map[uint64]*fleetHost                // who had a unit first
 	renew   bool                                 // who is banned comes back under another name
 
-	accepted, wrong, alone int // units; wrong ones; those of one host
+	accepted, wrong, alone int // units; wrong ones; those of one host alone
+	own                    int // units that the requester computed itself
 	replicas               int
 	over                   bool
 }
@@ -46,10 +51,15 @@ type fleetHost struct {
 }
 
 func newFleet(t *testing.T, verify exec.Verify, units uint64, seed uint64) *fleet {
+	return newFleetOf(t, verify, units, seed, 0)
+}
+
+// newFleetOf is a fleet whose requester computes units of at most so much fuel itself where they are in doubt.
+func newFleetOf(t *testing.T, verify exec.Verify, units uint64, seed uint64, own ledger.Fuel) *fleet {
 	f := &fleet{t: t, random: rand.New(rand.NewPCG(seed, 0)), now: time.Unix(1e9, 0), hosts: map[farm.HostID]*fleetHost{}, first: map[uint64]*fleetHost{}}
 	f.conduct = newConducts(Env{Store: ledgertest.NewMemory()})
 	f.conduct.random = rand.New(rand.NewPCG(seed, 1))
-	cfg := farm.Config{Verify: int(verify), Retries: 100, Straggler: farm.Straggler{Off: true}}
+	cfg := farm.Config{Verify: int(verify), Own: own, Retries: 100, Straggler: farm.Straggler{Off: true}}
 	if verify == exec.VerifyAuto {
 		cfg.Check = f.conduct
 	}
@@ -96,6 +106,9 @@ func (f *fleet) perform(actions []farm.Action) {
 				h.shown[a.Unit] = len(h.shown)
 			}
 			f.perform(f.farm.Revealed(a.Host, a.Unit, f.vote(f.hosts[a.Host], a.Unit), f.now))
+		case farm.Compute:
+			f.own++
+			f.perform(f.farm.Computed(a.Unit, &farm.Vote{Digest: ledger.Digest{1}, Fuel: unitFuel, Status: exec.Exited, OK: true}, f.now))
 		case farm.Accept:
 			f.accept(a)
 		case farm.Fail:
@@ -120,12 +133,13 @@ func (f *fleet) perform(actions []farm.Action) {
 // accept does what run.accept does for the books.
 func (f *fleet) accept(a farm.Accept) {
 	f.accepted++
-	if len(a.Winners) == 1 {
+	checked := len(a.Winners) > 1 || a.Own
+	if !checked {
 		f.alone++
 	}
 	for _, id := range a.Winners {
 		h := f.hosts[id]
-		if len(a.Winners) > 1 {
+		if checked {
 			f.conduct.note(h.account, true)
 		}
 		if h.lied[a.Unit] {
@@ -219,6 +233,56 @@ func TestPatientColludersStayBelowTheirShare(t *testing.T) {
 		t.Logf("verify auto  %2.0f %% patient colluders: %6.3f %% wrong; %.2f replicas a unit", 100*share, 100*rate, float64(f.replicas)/units)
 		if rate > share || f.wrong == 0 {
 			t.Errorf("%d of %d patient colluders: %.4f of the results are wrong", liars, hosts, rate)
+		}
+	}
+}
+
+// TestOwnRunsAgainstColluders is the same with a requester that computes small units itself where hosts disagree, and
+// where a check is drawn to be its own: a lie is lost whenever one honest host meets it, so that only units all of
+// whose hosts collude are wrong, share^q.
+func TestOwnRunsAgainstColluders(t *testing.T) {
+	units, hosts := uint64(4000), 40
+	if *long {
+		units = 100_000
+	}
+	for _, verify := range []exec.Verify{2, 3, exec.VerifyAuto} {
+		for _, liars := range []int{2, 4, 8, 12, 16} {
+			f := newFleetOf(t, verify, units, uint64(liars), unitFuel)
+			f.lies, f.renew = func(*fleetHost, uint64) bool { return true }, true
+			for i := range hosts {
+				f.join(i < liars, 0)
+			}
+			f.run(func() bool { return false })
+			share := float64(liars) / float64(hosts)
+			rate, want := float64(f.wrong)/float64(units), math.Pow(share, float64(verify.Most()))
+			t.Logf("verify %-4s  %2.0f %% colluders: %6.3f %% wrong, all of q %6.3f %%; %.2f replicas and %.3f own runs a unit",
+				verify, 100*share, 100*rate, 100*want, float64(f.replicas)/float64(units), float64(f.own)/float64(units))
+			if slack := 6*math.Sqrt(want*(1-want)/float64(units)) + want/10 + 2/float64(units); rate > want+slack {
+				t.Errorf("verify %s with %d of %d colluders: %.4f of the results are wrong, expected %.4f", verify, liars, hosts, rate, want)
+			}
+		}
+	}
+}
+
+// TestReplicationOverheadIsSmall: hosts that have stood twenty checks each, one in a hundred of which now gives wrong
+// results of its own all the time, cost less than a tenth more work than without any check, and what passes is less than
+// a lie in a thousand results.
+func TestReplicationOverheadIsSmall(t *testing.T) {
+	units, hosts := uint64(5_000), 200
+	if *long {
+		units = 100_000
+	}
+	for _, own := range []ledger.Fuel{0, unitFuel} {
+		f := newFleetOf(t, exec.VerifyAuto, units, 1, own)
+		f.lies = func(*fleetHost, uint64) bool { return true }
+		for i := range hosts {
+			f.join(i < hosts/100, 20)
+		}
+		f.run(func() bool { return false })
+		extra, rate := float64(f.replicas+f.own)/float64(units)-1, float64(f.wrong)/float64(units)
+		t.Logf("1 %% liars, warm trust, own runs up to %d fuel: %.3f more work a unit (%.4f own runs), %.4f %% wrong", own, extra, float64(f.own)/float64(units), 100*rate)
+		if extra > 0.10 || rate > 0.01 {
+			t.Errorf("%.3f more work, %.5f of the results are wrong", extra, rate)
 		}
 	}
 }

@@ -15,7 +15,7 @@ type lucky struct{ left int }
 
 func (l *lucky) Uint64() uint64 {
 	if l.left == 0 {
-		return 0
+		return 1 // next to nothing; of zeros, IntN never makes a number
 	}
 	l.left--
 	return 1<<64 - 1

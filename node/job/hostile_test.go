@@ -115,6 +115,7 @@ func runOverheard(t *testing.T, verify exec.Verify, honest int, hear func(from *
 	synctest.Test(t, func(t *testing.T) {
 		net := newHub(t)
 		me := net.party()
+		me.Engine = busy{}
 		c := &cheat{party: net.party(), work: work}
 		if len(grants) > 0 {
 			c.grants = &grants[0]

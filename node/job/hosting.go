@@ -11,7 +11,6 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -231,14 +230,8 @@ func (h *hosting) locate() (err error) {
 	if h.program, err = h.p.env.Blobs.Path(h.manifest.Program.Hash); err != nil {
 		return err
 	}
-	for _, f := range h.manifest.Data {
-		path, err := h.p.env.Blobs.Path(f.Hash)
-		if err != nil {
-			return err
-		}
-		h.data = append(h.data, exec.Mount{Name: f.Name, Path: path})
-	}
-	return nil
+	h.data, err = mounts(h.p.env.Blobs, h.manifest.Data)
+	return err
 }
 
 // outDir takes an empty folder for a unit; done gives it back, emptied, for the next.
@@ -801,17 +794,6 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	if err := exec.CheckArgs(h.manifest.Args, t.Input); err != nil {
 		return fail(CodeManifest, err)
 	}
-	var pathErr error
-	path := func(hash ledger.Digest) string {
-		p, err := blobs.Path(hash)
-		pathErr = errors.Join(pathErr, err)
-		return p
-	}
-	spec := exec.Spec{
-		Program: h.program, Data: h.data, Hash: h.manifest.Program.Hash,
-		Args: exec.ExpandArgs(h.manifest.Args, t.Input), Env: h.manifest.Env, Stdin: t.Input.Stdin,
-		Limits: h.manifest.Limits, Seed: unitSeed(h.manifest.Seed, t.Unit),
-	}
 	need := slices.Clone(t.Input.Files)
 	if t.Input.StdinFile != nil {
 		need = append(need, *t.Input.StdinFile)
@@ -822,15 +804,11 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		}
 		blobs.Pin(f.Hash, h.owner)
 	}
-	if t.Input.StdinFile != nil {
-		spec.StdinPath = path(t.Input.StdinFile.Hash)
+	spec, err := unitSpec(blobs, h.manifest, t.Unit, t.Input)
+	if err != nil {
+		return fail(CodeBlob, err)
 	}
-	for _, f := range t.Input.Files {
-		spec.In = append(spec.In, exec.Mount{Name: f.Name, Path: path(f.Hash)})
-	}
-	if pathErr != nil {
-		return fail(CodeBlob, pathErr)
-	}
+	spec.Program, spec.Data = h.program, h.data
 	dir, done, err := h.outDir()
 	if err != nil {
 		return fail(CodeHost, err)
@@ -850,32 +828,19 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	case !res.Status.Deterministic():
 		return fail(CodeHost, fmt.Errorf("%s: %s", res.Status, res.Message))
 	}
-	r := &finished{fuel: res.Fuel, wire: result{Unit: t.Unit, Digest: res.Digest()}}
+	x, err := pack(blobs, h.owner, dir, t.Unit, res)
+	if err != nil {
+		return fail(CodeHost, err)
+	}
+	r := &finished{fuel: res.Fuel, wire: *x}
 	if r.cost, err = h.price.Cost(res.Fuel); err != nil {
 		return fail(CodeHost, err)
 	}
-	res.Message = clip(res.Message)
-	var out []ledger.Digest
-	for _, f := range res.Files {
-		if err := h.keep(f, filepath.Join(dir, filepath.FromSlash(f.Name))); err != nil {
-			return fail(CodeHost, err)
-		}
-		out = append(out, f.Hash)
-	}
-	if r.wire.Stdout, err = h.spill(&res.Stdout); err != nil {
-		return fail(CodeHost, err)
-	}
-	if r.wire.Stderr, err = h.spill(&res.Stderr); err != nil {
-		return fail(CodeHost, err)
-	}
+	out := hashesOf(res.Files)
 	for _, f := range []*exec.File{r.wire.Stdout, r.wire.Stderr} {
 		if f != nil {
 			out = append(out, f.Hash)
 		}
-	}
-	r.wire.Result = res
-	if n := r.wire.size(); n > MaxFrame/2 {
-		return fail(CodeHost, fmt.Errorf("the list of %d output files is too long to send", len(res.Files)))
 	}
 	moved := int64(t.size() + r.wire.size())
 	for _, f := range res.Files {
@@ -888,21 +853,22 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 	return r, nil
 }
 
-func (h *hosting) keep(f exec.File, path string) error {
+// keep stores a file that a unit left.
+func keep(blobs Blobs, owner string, f exec.File, path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	return h.p.env.Blobs.Receive(f, h.owner, file)
+	return blobs.Receive(f, owner, file)
 }
 
 // spill moves a stream that is too long for a frame into a blob.
-func (h *hosting) spill(stream *[]byte) (*exec.File, error) {
+func spill(blobs Blobs, owner string, stream *[]byte) (*exec.File, error) {
 	if len(*stream) <= exec.MaxInline {
 		return nil, nil
 	}
-	f, err := h.p.env.Blobs.Put(bytes.NewReader(*stream), h.owner)
+	f, err := blobs.Put(bytes.NewReader(*stream), owner)
 	if err != nil {
 		return nil, err
 	}

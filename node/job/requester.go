@@ -47,6 +47,9 @@ type Requester struct {
 	wg      sync.WaitGroup
 	conduct *conducts
 
+	ownSlot  chan struct{} // a token, held while a unit is computed here
+	ownQueue chan struct{} // one for each such unit, those that wait included
+
 	mu    sync.Mutex // guards what follows
 	runs  map[exec.JobID]*run
 	past  map[exec.JobID]node.Job
@@ -84,7 +87,7 @@ type record struct{ good, bad uint64 }
 // NewRequester returns a requester without jobs; Resume brings the journaled ones back.
 func NewRequester(env Env, x *Exchange, s *Settler, m Market) *Requester {
 	r := &Requester{env: env, x: x, j: journal{env.Store}, settler: s, market: m,
-		conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}, told: map[peer.ID]bool{}}
+		ownSlot: make(chan struct{}, 1), ownQueue: make(chan struct{}, maxOwn), conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}, told: map[peer.ID]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -171,9 +174,9 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	n := &run{
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
 		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4), saving: make(chan struct{}, 1),
-		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt, Planned: m.Planned()}),
+		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt, Planned: m.Planned(), Own: ownFuel}),
 		leases: map[peer.ID]*lease{}, opening: map[peer.ID]ledger.Credits{}, standing: map[peer.ID]*standing{},
-		shown: map[uint64]map[peer.ID]shown{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
+		shown: map[uint64]map[peer.ID]shown{}, owned: map[uint64]*result{}, state: s, ahead: map[uint64]bool{}, failed: map[uint64]bool{}, changed: make(chan struct{}), unchecked: map[ledger.Account]uint64{},
 		job: node.Job{ID: id, Name: m.Name, State: node.JobRunning, Created: time.UnixMilli(m.Created), Units: s.Units,
 			Closed: s.Closed, Budget: m.Budget, Verify: m.Verify, Optimise: m.Optimise},
 	}

@@ -279,6 +279,13 @@ func (echo) Run(ctx context.Context, s exec.Spec) (exec.Result, error) {
 	}
 }
 
+// busy is the engine of a requester that computes nothing itself, so that votes have to do.
+type busy struct{ echo }
+
+func (busy) Run(context.Context, exec.Spec) (exec.Result, error) {
+	return exec.Result{}, errors.New("no slot is free")
+}
+
 const unitFuel ledger.Fuel = 1000
 
 var (

@@ -58,6 +58,7 @@ type run struct {
 	opening    map[peer.ID]ledger.Credits
 	standing   map[peer.ID]*standing
 	shown      map[uint64]map[peer.ID]shown // results known of units that have not ended
+	owned      map[uint64]*result           // of these, our own
 	group      Group
 	paidOut    ledger.Credits // claimed on leases that are over
 	over       bool
@@ -582,6 +583,8 @@ func (r *run) perform(actions []farm.Action) {
 				st.view.Failed++
 			}
 			r.env.Emit("warn", "job", fmt.Sprintf("unit %d of %s: %s", a.Unit, r.env.Net.Name(peer.ID(a.Host)), a.Reason), "job", r.id.Short(), "peer", r.env.Net.Name(peer.ID(a.Host)))
+		case farm.Compute:
+			r.compute(a.Unit)
 		case farm.Accept:
 			r.accept(a)
 		case farm.Fail:
@@ -631,7 +634,7 @@ func (r *run) accept(a farm.Accept) {
 		}
 		r.req.noteGood(peer.ID(h))
 		switch {
-		case len(a.Winners) > 1:
+		case len(a.Winners) > 1 || a.Own:
 			r.req.conduct.note(x.lease.account, true)
 		case r.m.Verify == exec.VerifyAuto:
 			s.out.Alone = &x.lease.account
@@ -640,6 +643,9 @@ func (r *run) accept(a farm.Accept) {
 				st.view.Unchecked++
 			}
 		}
+	}
+	if own := r.owned[a.Unit]; a.Own && len(a.Winners) == 0 {
+		s.out.Result, s.out.Hosts = *own, []string{"this node"}
 	}
 	for _, h := range a.Losers { // the farm's Refuse finds nothing shown any more
 		if x, ok := r.shown[a.Unit][peer.ID(h)]; ok {
