@@ -40,8 +40,10 @@ func TestDisputeIsSettledByOurOwnRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		await(t, time.Hour, "all locks are settled", func() bool { return len(d.me.Book.OpenLocks()) == 0 })
-		if got, paid := honest.Book.Balance().Earned, d.me.Book.Balance().Spent; got == 0 || got != paid || liar.Book.Balance().Earned != 0 {
+		await(t, time.Hour, "all locks are settled, and the host has heard", func() bool {
+			return len(d.me.Book.OpenLocks()) == 0 && honest.Book.Balance().Earned > 0
+		})
+		if got, paid := honest.Book.Balance().Earned, d.me.Book.Balance().Spent; got != paid || liar.Book.Balance().Earned != 0 {
 			t.Errorf("the honest host earned %s, the liar %s, of %s spent", got, liar.Book.Balance().Earned, paid)
 		}
 		c, _, err := d.Conduct(honest.Book.Account())
