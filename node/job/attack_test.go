@@ -24,7 +24,7 @@ import (
 
 // commitTo hides x behind the nonce of zeros.
 func (c *cheat) commitTo(l *cheatedLease, x result) commit {
-	return commit{Unit: x.Unit, Hash: farm.Commitment(c.Book.Network(), l.lock.ID, x.Unit, c.Book.Account(), farm.Nonce{}, x.Digest, x.Result.Fuel)}
+	return commit{Unit: x.Unit, Try: l.try(x.Unit), Hash: farm.Commitment(c.Book.Network(), l.lock.ID, x.Unit, c.Book.Account(), farm.Nonce{}, x.Digest, x.Result.Fuel)}
 }
 
 // votes takes part in votes with the results that answer gives; after, if not nil, sends more after each reveal.
@@ -477,7 +477,7 @@ func TestCommitmentHiddenBehindHeartbeatsIsReplaced(t *testing.T) {
 				return
 			}
 			for _, t := range f.Tasks {
-				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Hash: ledger.Digest{1}}}}) != nil {
+				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Try: t.Try, Hash: ledger.Digest{1}}}}) != nil {
 					return
 				}
 			}
@@ -704,7 +704,7 @@ func TestCommitmentHiddenBehindFaultsIsReplaced(t *testing.T) {
 				return
 			}
 			for _, t := range f.Tasks {
-				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Hash: ledger.Digest{1}}}}) != nil {
+				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Try: t.Try, Hash: ledger.Digest{1}}}}) != nil {
 					return
 				}
 			}

@@ -108,7 +108,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 				for _, task := range f.Tasks {
 					go func() { // the first to commit is copied, and when all must show, whoever shows first
 						if hash, ok := first(o, o.commits, task.Unit, over); ok {
-							writeFrame(s, frame{Commits: []commit{{task.Unit, hash}}})
+							writeFrame(s, frame{Commits: []commit{{task.Unit, hash, task.Try}}})
 						}
 					}()
 				}
@@ -240,7 +240,7 @@ func TestReusedNonceIsNotPaid(t *testing.T) {
 						m := made{c.Book.Network(), l.lock.ID, task.Unit, c.Book.Account(), make([]byte, 32)}
 						spoil(&m)
 						hash := farm.Commitment(m.network, m.lock, m.unit, m.worker, farm.Nonce{}, x.Digest, x.Result.Fuel)
-						writeFrame(s, frame{Commits: []commit{{task.Unit, hash}}})
+						writeFrame(s, frame{Commits: []commit{{task.Unit, hash, task.Try}}})
 					}
 					for _, u := range f.Reveal {
 						i := slices.IndexFunc(l.tasks, func(t task) bool { return t.Unit == u })

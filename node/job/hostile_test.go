@@ -62,6 +62,16 @@ func (l *cheatedLease) next(s Stream) (frame, bool) {
 	return f, err == nil && f.Refuse == nil
 }
 
+// try is the newest task's of a unit.
+func (l *cheatedLease) try(unit uint64) (n uint32) {
+	for _, t := range l.tasks {
+		if t.Unit == unit {
+			n = t.Try
+		}
+	}
+	return n
+}
+
 // sign claims units whose results are these.
 func (c *cheat) sign(l *cheatedLease, factor ledger.Credits, results ...result) frame {
 	var units []ledger.Unit
@@ -259,7 +269,7 @@ func TestRevealUnlikeItsCommitmentIsNotPaid(t *testing.T) {
 			}
 			var out frame
 			for _, t := range f.Tasks {
-				out.Commits = append(out.Commits, commit{Unit: t.Unit, Hash: farm.Commitment(c.Book.Network(), l.lock.ID, t.Unit, c.Book.Account(), farm.Nonce{}, ledger.Digest{1}, unitFuel)})
+				out.Commits = append(out.Commits, commit{Unit: t.Unit, Try: t.Try, Hash: farm.Commitment(c.Book.Network(), l.lock.ID, t.Unit, c.Book.Account(), farm.Nonce{}, ledger.Digest{1}, unitFuel)})
 			}
 			for _, u := range f.Reveal {
 				for _, t := range l.tasks {
@@ -338,7 +348,7 @@ func TestCommitmentNeverRevealedIsReplaced(t *testing.T) {
 			}
 			out := frame{}
 			for _, t := range f.Tasks {
-				out.Commits = append(out.Commits, commit{Unit: t.Unit, Hash: ledger.Digest{1}})
+				out.Commits = append(out.Commits, commit{Unit: t.Unit, Try: t.Try, Hash: ledger.Digest{1}})
 			}
 			if writeFrame(s, out) != nil {
 				return

@@ -79,6 +79,7 @@ type hosting struct {
 }
 
 type guest struct {
+	try     uint32 // of its task
 	started time.Time
 	stop    context.CancelFunc
 }
@@ -734,7 +735,7 @@ func (h *hosting) pump(ctx context.Context, wg *sync.WaitGroup) {
 		}
 		h.queue = h.queue[1:]
 		unitCtx, stop := context.WithCancel(ctx)
-		g := &guest{started: time.Now(), stop: stop}
+		g := &guest{try: t.Try, started: time.Now(), stop: stop}
 		h.running[t.Unit] = g
 		h.note()
 		wg.Go(func() {
@@ -770,7 +771,7 @@ func (h *hosting) stopped(u uint64, g *guest, cancelled bool, r *finished, f *fa
 	case h.manifest.Verify.Votes():
 		r.at = time.Now()
 		h.committed[u] = r
-		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r)})
+		h.out.Commits = append(h.out.Commits, commit{Unit: u, Hash: h.commitment(r), Try: g.try})
 	default:
 		h.finished = append(h.finished, r)
 	}

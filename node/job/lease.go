@@ -60,15 +60,16 @@ type lease struct {
 	claim     []byte         // the newest, verified against what was received
 	sums      claimSums
 	commits   map[uint64]ledger.Digest
-	pending   map[uint64]bool // assigned and not ended
-	undecided map[uint64]bool // of these, the results are here
-	late      map[uint64]bool // cancelled; a result may be on its way
-	asked     map[uint64]ask  // committed to, and to be shown
-	asks      uint64          // made so far
-	shown     ask             // the latest of those shown, and when a result came last
-	progress  time.Time       // of the last commit, result or fault, or of the first task after
-	fetching  bool            // we bring a result's files here
-	transfer  time.Duration   // what the provider may need to fetch one unit's files
+	pending   map[uint64]uint32 // assigned and not ended, and task.Try of each
+	cancels   uint32            // units cancelled
+	undecided map[uint64]bool   // of these, the results are here
+	late      map[uint64]bool   // cancelled; a result may be on its way
+	asked     map[uint64]ask    // committed to, and to be shown
+	asks      uint64            // made so far
+	shown     ask               // the latest of those shown, and when a result came last
+	progress  time.Time         // of the last commit, result or fault, or of the first task after
+	fetching  bool              // we bring a result's files here
+	transfer  time.Duration     // what the provider may need to fetch one unit's files
 	closing   bool
 	gone      bool // settled with what was accepted by then
 	ended     *Refusal
@@ -97,7 +98,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	l := &lease{
 		run: r, peer: c.peer, account: c.account, name: c.name, price: c.price, amount: amount, worst: worst,
 		expiry: time.Now().Add(lockLife + 2*time.Duration(r.m.Limits.WallMs)*time.Millisecond),
-		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]bool{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]ask{},
+		wake:   make(chan struct{}, 1), commits: map[uint64]ledger.Digest{}, pending: map[uint64]uint32{}, undecided: map[uint64]bool{}, late: map[uint64]bool{}, asked: map[uint64]ask{},
 	}
 	if err := r.env.ready(ctx); err != nil {
 		return nil, &unwitnessed{err}
@@ -360,7 +361,8 @@ func (l *lease) take(ctx context.Context, f frame) error {
 	defer news.tell()
 	for _, c := range f.Commits {
 		l.mu.Lock()
-		mine := l.pending[c.Unit]
+		try, mine := l.pending[c.Unit]
+		mine = mine && try == c.Try
 		if _, again := l.commits[c.Unit]; again {
 			mine = false // the first stands
 		}
@@ -377,7 +379,7 @@ func (l *lease) take(ctx context.Context, f frame) error {
 	for _, x := range f.Faults {
 		mine := false
 		l.update(func() {
-			if mine = l.pending[x.Unit]; mine {
+			if _, mine = l.pending[x.Unit]; mine {
 				l.progress = time.Now()
 			}
 			l.done(x.Unit)
@@ -431,7 +433,7 @@ func (l *lease) checkClaim(f frame) error {
 func (l *lease) takeResult(ctx context.Context, x *result, news *news) error {
 	l.mu.Lock()
 	commitment, committed := l.commits[x.Unit]
-	mine := l.pending[x.Unit]
+	_, mine := l.pending[x.Unit]
 	seen := l.undecided[x.Unit] // the first result stands too
 	late := !mine && l.late[x.Unit]
 	if late {
@@ -546,7 +548,7 @@ func (l *lease) assign(u uint64) {
 			l.progress = time.Now()
 		}
 		l.tasks = append(l.tasks, u)
-		l.pending[u] = true
+		l.pending[u] = l.cancels
 	})
 }
 
@@ -600,6 +602,7 @@ func (l *lease) refuse(u uint64, c Code) {
 
 func (l *lease) cancelUnit(u uint64) {
 	l.update(func() {
+		l.cancels++
 		if i := slices.Index(l.tasks, u); i >= 0 {
 			l.tasks = slices.Delete(l.tasks, i, i+1)
 		} else {
@@ -702,18 +705,21 @@ func (l *lease) flush(ctx context.Context) (over bool, err error) {
 		return true, writeFrame(l.s, frame{Refuse: why.wire()}) // what is not vouched for yet, payLast finds
 	}
 	var f frame
-	tasks := l.tasks
+	tasks, tries := l.tasks, make([]uint32, len(l.tasks))
+	for i, u := range tasks {
+		tries[i] = l.pending[u]
+	}
 	f.Reveal, f.Hide, f.Cancel, f.Drop = l.reveal, l.hide, l.cancel, l.drops
 	l.tasks, l.reveal, l.hide, l.cancel, l.drops = nil, nil, nil, nil, nil
 	closing := l.closing
 	l.mu.Unlock()
 	size := 0
-	for _, u := range tasks {
+	for i, u := range tasks {
 		in, err := l.run.input(u)
 		if err != nil {
 			return false, fmt.Errorf("input of unit %d: %w", u, err)
 		}
-		t := task{Unit: u, Input: in}
+		t := task{Unit: u, Input: in, Try: tries[i]}
 		if n := t.size(); size+n > MaxFrame/2 && len(f.Tasks) > 0 {
 			if err := writeFrame(l.s, f); err != nil {
 				return false, err

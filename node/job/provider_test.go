@@ -411,7 +411,7 @@ func answersUntilLost(lost *atomic.Bool) func(*cheat, Stream, *cheatedLease) {
 				return
 			}
 			for _, t := range f.Tasks {
-				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Hash: ledger.Digest{1}}}}) != nil {
+				if writeFrame(s, frame{Commits: []commit{{Unit: t.Unit, Try: t.Try, Hash: ledger.Digest{1}}}}) != nil {
 					return
 				}
 			}

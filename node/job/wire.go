@@ -71,12 +71,14 @@ type grant struct {
 type task struct {
 	Unit  uint64     `cbor:"1,keyasint"`
 	Input exec.Input `cbor:"2,keyasint"`
+	Try   uint32     `cbor:"3,keyasint,omitempty"` // units cancelled on this lease before it was assigned, so the same unit never has the same twice
 }
 
 // commit hides a result until every replica has one (LEDGER: replicated units).
 type commit struct {
 	Unit uint64        `cbor:"1,keyasint"`
 	Hash ledger.Digest `cbor:"2,keyasint"`
+	Try  uint32        `cbor:"3,keyasint,omitempty"` // of the task: a commitment that crossed a cancellation is not one to the next try
 }
 
 type result struct {
