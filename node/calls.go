@@ -32,6 +32,8 @@ const (
 	CallUnitStates  Call = "GET /v1/jobs/{id}/units"
 	CallUnit        Call = "GET /v1/jobs/{id}/units/{n}"
 	CallCancel      Call = "POST /v1/jobs/{id}/cancel"
+	CallRemove      Call = "DELETE /v1/jobs/{id}"
+	CallRaise       Call = "POST /v1/jobs/{id}/raise"
 	CallJobWhy      Call = "GET /v1/jobs/{id}/why"
 	CallBalance     Call = "GET /v1/credit/balance"
 	CallReceipts    Call = "GET /v1/credit/receipts"

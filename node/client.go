@@ -132,6 +132,17 @@ func (c *Client) CancelJob(ctx context.Context, id string) (Job, error) {
 	return fetch[Job](c, ctx, CallCancel, []string{id}, nil)
 }
 
+// RemoveJob forgets a job that has ended, with its inputs and results. What it cost stays in the ledger.
+func (c *Client) RemoveJob(ctx context.Context, id string) (Job, error) {
+	return fetch[Job](c, ctx, CallRemove, []string{id}, nil)
+}
+
+// RaiseBudget lets a job that runs spend more than it was submitted with.
+func (c *Client) RaiseBudget(ctx context.Context, id string, by ledger.Credits) (Job, error) {
+	b, _ := json.Marshal(Raise{by}) // a number cannot fail
+	return fetch[Job](c, ctx, CallRaise, []string{id}, bytes.NewReader(b))
+}
+
 // Balance returns the account's position.
 func (c *Client) Balance(ctx context.Context) (Balance, error) {
 	return fetch[Balance](c, ctx, CallBalance, nil, nil)

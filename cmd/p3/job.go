@@ -13,7 +13,7 @@ import (
 )
 
 func (a *app) jobCmd() *cobra.Command {
-	c := &cobra.Command{Use: "job", Short: "Your jobs: ls, show, why, watch, logs, output, cancel"}
+	c := &cobra.Command{Use: "job", Short: "Your jobs: ls, show, why, watch, logs, output, cancel, raise, rm"}
 	c.AddCommand(
 		&cobra.Command{Use: "ls", Short: "List jobs, newest first", Args: cobra.NoArgs, RunE: a.with(a.jobLs)},
 		&cobra.Command{Use: "show ID", Short: "Show one job with its peers and units", Args: cobra.ExactArgs(1), RunE: a.with(a.jobShow)},
@@ -22,6 +22,8 @@ func (a *app) jobCmd() *cobra.Command {
 		&cobra.Command{Use: "output ID", Short: "Print the results that are there, in order", Args: cobra.ExactArgs(1), RunE: a.with(a.jobOutput)},
 		&cobra.Command{Use: "logs ID [UNIT]", Short: "Show how units ended: the failed ones, or one with its stderr", Args: cobra.RangeArgs(1, 2), RunE: a.with(a.jobLogs)},
 		a.jobCancelCmd(),
+		a.jobRaiseCmd(),
+		a.jobRmCmd(),
 	)
 	return c
 }

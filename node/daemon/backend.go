@@ -221,6 +221,24 @@ func (d *Daemon) CancelJob(ctx context.Context, id string) (node.Job, error) {
 	return d.requester.Cancel(ctx, j)
 }
 
+// RemoveJob implements localapi.Backend.
+func (d *Daemon) RemoveJob(ctx context.Context, id string) (node.Job, error) {
+	j, err := d.find(id)
+	if err != nil {
+		return node.Job{}, err
+	}
+	return d.requester.Remove(ctx, j)
+}
+
+// RaiseBudget implements localapi.Backend.
+func (d *Daemon) RaiseBudget(ctx context.Context, id string, by ledger.Credits) (node.Job, error) {
+	j, err := d.find(id)
+	if err != nil {
+		return node.Job{}, err
+	}
+	return d.requester.Raise(ctx, j, by)
+}
+
 // JobWhy implements localapi.Backend.
 func (d *Daemon) JobWhy(ctx context.Context, id string) (node.JobWhy, error) {
 	j, err := d.find(id)

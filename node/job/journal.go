@@ -40,6 +40,9 @@ type jobState struct {
 	Doubtful uint64         `cbor:"11,keyasint,omitempty"`
 
 	Halted string `cbor:"12,keyasint,omitempty"` // why it ended early
+
+	Raised  ledger.Credits `cbor:"13,keyasint,omitempty"` // what it may spend beyond the manifest's budget
+	Removed bool           `cbor:"14,keyasint,omitempty"` // its rows are being deleted
 }
 
 // outcome is one finished unit.

@@ -52,7 +52,6 @@ type Requester struct {
 
 	mu    sync.Mutex // guards what follows
 	runs  map[exec.JobID]*run
-	past  map[exec.JobID]node.Job
 	trust map[peer.ID]*record
 	told  map[peer.ID]bool // all grants to us, as far as they fit into a frame
 }
@@ -87,7 +86,7 @@ type record struct{ good, bad uint64 }
 // NewRequester returns a requester without jobs; Resume brings the journaled ones back.
 func NewRequester(env Env, x *Exchange, s *Settler, m Market) *Requester {
 	r := &Requester{env: env, x: x, j: journal{env.Store}, settler: s, market: m,
-		ownSlot: make(chan struct{}, 1), ownQueue: make(chan struct{}, maxOwn), conduct: newConducts(env), runs: map[exec.JobID]*run{}, past: map[exec.JobID]node.Job{}, trust: map[peer.ID]*record{}, told: map[peer.ID]bool{}}
+		ownSlot: make(chan struct{}, 1), ownQueue: make(chan struct{}, maxOwn), conduct: newConducts(env), runs: map[exec.JobID]*run{}, trust: map[peer.ID]*record{}, told: map[peer.ID]bool{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -101,6 +100,9 @@ func (r *Requester) Close() {
 // Resume continues the jobs that a former process left unfinished.
 func (r *Requester) Resume() error {
 	return r.j.jobs(func(id exec.JobID, m exec.Manifest, raw []byte, s jobState) error {
+		if s.Removed {
+			return r.j.remove(r.ctx, id)
+		}
 		n, err := r.newRun(id, m, raw, s)
 		if err != nil {
 			return err
@@ -171,7 +173,11 @@ func (r *Requester) newRun(id exec.JobID, m exec.Manifest, raw []byte, s jobStat
 	if m.Verify == exec.VerifyAuto {
 		check = r.conduct
 	}
+	budget := m.Budget
+	m.Budget += s.Raised
 	n := &run{
+		manifestBudget: budget,
+
 		req: r, env: r.env, id: id, m: m, raw: raw, need: need, log: r.env.Log.With("job", id.Short()),
 		calls: make(chan func(time.Time) []farm.Action, 256), done: make(chan struct{}), ended: make(chan []settled, 4), saving: make(chan struct{}, 1),
 		farm:   farm.New(farm.Config{Verify: int(m.Verify), Check: check, Retries: m.Retries, MaxAhead: inputWindow, MaxOpen: m.Jobs, Halt: halt, Planned: m.Planned(), Own: ownFuel}),

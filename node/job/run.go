@@ -41,7 +41,7 @@ type run struct {
 	req  *Requester
 	env  Env
 	id   exec.JobID
-	m    exec.Manifest
+	m    exec.Manifest // its budget may be raised, by the loop
 	raw  []byte
 	need market.Need
 	log  *slog.Logger
@@ -76,6 +76,8 @@ type run struct {
 	unchecked  map[ledger.Account]uint64 // results that verify auto accepted from one host each, since its last wrong one
 	doubtful   uint64                    // of these, of hosts that were wrong since; not yet in an outcome
 	ending     []settled                 // finished and not yet on their way to the journal
+
+	manifestBudget ledger.Credits // as it was submitted
 
 	inputs   sync.Mutex    // held by whoever adds inputs
 	saving   chan struct{} // a token, held from a look at state to the end of the commit that replaces it
@@ -300,7 +302,7 @@ func (r *run) hire(now time.Time) {
 		share := avail / ledger.Credits(min(len(ranking.Ranked)-i, maxLeases))
 		amount := min(max(share, worst), avail, r.mostCost(worst, max(want, r.toCome(s))))
 		if amount < worst {
-			r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise --max-cost or lower --fuel", worst, max(avail, 0)))
+			r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise it with `p3 job raise`, or submit it anew with less --fuel", worst, max(avail, 0)))
 			continue
 		}
 		avail -= amount

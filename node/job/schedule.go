@@ -272,11 +272,11 @@ func (r *run) explainPlan(e *node.JobEstimate, ranking market.Ranking) {
 	r.setShort(short)
 	switch {
 	case e != nil && e.Over:
-		r.setWhy(fmt.Sprintf("%s of %s: cancel it and give --max-cost %s or more", e, r.m.Budget, (e.Cost + e.Cost/10).Decimal()))
+		r.setWhy(fmt.Sprintf("%s of %s: raise it with `p3 job raise %s %s`", e, r.m.Budget, r.id.Short(), max(e.Cost+e.Cost/10-r.m.Budget, 1).Decimal()))
 	case idle && len(ranking.Ranked) == 0:
 		r.setWhy(explain(ranking))
 	case idle && short > 0:
-		r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise --max-cost or lower --fuel", short, max(r.available(), 0)))
+		r.setWhy(fmt.Sprintf("one unit may cost %s (fuel limit times price), %s of the budget is free: raise it with `p3 job raise`, or submit it anew with less --fuel", short, max(r.available(), 0)))
 	default:
 		r.setWhy(r.farm.Why())
 	}

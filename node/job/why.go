@@ -64,7 +64,7 @@ func (r *run) match(w *node.JobWhy, now time.Time) {
 
 // keptFixes is what the user can do about hosts that a plan gives nothing.
 var keptFixes = map[farm.Passed]string{
-	farm.PassedDear: "--optimise time uses it too", farm.PassedSlow: "a later --deadline uses it", farm.PassedBudget: "raise --max-cost",
+	farm.PassedDear: "--optimise time uses it too", farm.PassedSlow: "a later --deadline uses it", farm.PassedBudget: "`p3 job raise` lets it spend more",
 }
 
 // maxSteps bounds the different reasons shown: strangers may word some of them.
@@ -106,7 +106,7 @@ func (r *run) fix(f market.Refusal) string {
 	case market.SmallMemory:
 		return fmt.Sprintf("it lends %d MiB: --memory %dMiB fits there", f.Offer.Capacity.Memory>>20, f.Offer.Capacity.Memory>>20)
 	case market.OverBudget:
-		return "raise --max-cost"
+		return "`p3 job raise` lets it spend more"
 	case market.NeedNotMet, market.NeedFails:
 		return fmt.Sprintf("relax --need %q", r.m.Need)
 	case market.NoFreeSlots:

@@ -47,6 +47,8 @@ type Backend interface {
 	UnitStates(ctx context.Context, id string, from uint64, n int) (string, error)
 	Unit(ctx context.Context, id string, n uint64) (node.UnitResult, error)
 	CancelJob(ctx context.Context, id string) (node.Job, error)
+	RemoveJob(ctx context.Context, id string) (node.Job, error)
+	RaiseBudget(ctx context.Context, id string, by ledger.Credits) (node.Job, error)
 	JobWhy(ctx context.Context, id string) (node.JobWhy, error)
 
 	Balance(ctx context.Context) (node.Balance, error)

@@ -49,6 +49,14 @@ func Handler(b Backend) http.Handler {
 	value(node.CallUnitStates, h.unitStates)
 	value(node.CallUnit, h.unit)
 	value(node.CallCancel, func(r *http.Request) (any, error) { return b.CancelJob(r.Context(), r.PathValue("id")) })
+	value(node.CallRemove, func(r *http.Request) (any, error) { return b.RemoveJob(r.Context(), r.PathValue("id")) })
+	value(node.CallRaise, func(r *http.Request) (any, error) {
+		var x node.Raise
+		if err := decodeBody(r, &x); err != nil {
+			return nil, err
+		}
+		return b.RaiseBudget(r.Context(), r.PathValue("id"), x.By)
+	})
 	value(node.CallJobWhy, func(r *http.Request) (any, error) { return b.JobWhy(r.Context(), r.PathValue("id")) })
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)

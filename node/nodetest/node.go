@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -368,6 +369,22 @@ func (n *Node) Unit(_ context.Context, id string, unit uint64) (r node.UnitResul
 // CancelJob cancels.
 func (n *Node) CancelJob(_ context.Context, id string) (node.Job, error) {
 	return n.change(id, func(_ *State, j *node.Job) { j.State, j.Running = node.JobCancelled, 0 })
+}
+
+// RemoveJob forgets a job.
+func (n *Node) RemoveJob(_ context.Context, id string) (node.Job, error) {
+	j, err := n.change(id, func(*State, *node.Job) {})
+	if err == nil {
+		n.look(func(s *State) {
+			s.Jobs = slices.DeleteFunc(s.Jobs, func(x node.Job) bool { return x.ID == j.ID })
+		})
+	}
+	return j, err
+}
+
+// RaiseBudget raises.
+func (n *Node) RaiseBudget(_ context.Context, id string, by ledger.Credits) (node.Job, error) {
+	return n.change(id, func(_ *State, j *node.Job) { j.Budget += by })
 }
 
 // PeerWhy knows nobody.
