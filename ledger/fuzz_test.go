@@ -247,6 +247,8 @@ func FuzzFollowed(f *testing.F) {
 	}
 	c.newest, c.accounts = append(c.newest, make([]byte, SignatureSize)...), []Account{k.Account()}
 	f.Add(c.encode())
+	c.short = 7
+	f.Add(c.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c := w.newFollowed(Account{})
 		if err := c.decode(b); err == nil && !bytes.Equal(c.encode(), b) {

@@ -71,11 +71,13 @@ type Witness struct {
 	refused uint64
 	forks   uint64
 	broken  error
+	under   [][]byte // proofs of under-settlement, found just now, for the judge
 }
 
-// A Judge knows who was convicted, and convicts mints: a Book.
+// A Judge knows who was convicted, and convicts mints and payers: a Book.
 type Judge interface {
 	Convicted(Account) bool
+	Convict(ctx context.Context, proof []byte) (p Proof, news bool, err error)
 	LearnGrants(ctx context.Context, grants [][]byte) error
 }
 
@@ -189,8 +191,16 @@ func (w *Witness) answer(ctx context.Context, shown []Shown) ([]byte, error) {
 		return nil, err
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.sign(ctx, s, true)
+	statement, err = w.sign(ctx, s, true)
+	under := w.under
+	w.under = nil
+	w.mu.Unlock()
+	for _, proof := range under {
+		if _, _, e := w.judge.Convict(ctx, proof); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	return statement, err
 }
 
 // learn holds the grants shown, which are verified, against those of their mints that were seen before: a mint that
@@ -245,6 +255,7 @@ func (w *Witness) read(shown []Shown) ([]link, error) {
 
 // sign is Sign; mu is held. It writes nothing of entries whose signatures are not checked.
 func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, error) {
+	w.under = nil
 	if w.broken != nil {
 		return nil, w.broken
 	}
@@ -278,7 +289,7 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 			if stored == nil {
 				return nil, &BehindError{c.Head.Len} // it has signed later ones, and forgotten this
 			}
-			return w.again(ctx, t, root, *stored, last)
+			return w.again(ctx, t, c, root, *stored, last)
 		}
 		s = s[1:]
 	}
@@ -293,6 +304,9 @@ func (w *Witness) sign(ctx context.Context, s []link, checked bool) ([]byte, err
 	}
 	if next.accounts > w.done.accounts && w.genesis.Floor+c.Head.Granted+c.Head.Earned == 0 {
 		return nil, fmt.Errorf("chain of %s: %w: it has nothing to spend", last.e.Account.Short(), ErrUnbacked) // so a stranger takes no place here
+	}
+	if err := c.covers(last.e); err != nil {
+		return nil, err
 	}
 	if !checked {
 		return nil, errUnchecked
@@ -322,9 +336,12 @@ func conflict(stored []byte, x link) error {
 }
 
 // again answers a question about an entry that was taken. It is signed now if it was not yet.
-func (w *Witness) again(ctx context.Context, t *batch, root Account, r row, x link) (_ []byte, err error) {
+func (w *Witness) again(ctx context.Context, t *batch, c *followed, root Account, r row, x link) (_ []byte, err error) {
 	if r.statement != nil {
 		return r.statement, nil
+	}
+	if err := c.covers(x.e); err != nil {
+		return nil, err
 	}
 	if r.statement, err = w.key.SignStatement(StatementOn(w.key.account, x.e, x.d)); err != nil {
 		return nil, err
@@ -356,6 +373,9 @@ func (w *Witness) extend(t *batch, c *followed, root Account, s []link) error {
 			t.put(at, root[:])
 		}
 		if err := c.ApplyKnown(x.e, x.d); err != nil {
+			return err
+		}
+		if err := w.compare(t, c, root, x); err != nil {
 			return err
 		}
 		if err := w.own(t, c, root, x.e); err != nil {

@@ -406,6 +406,9 @@ type hangman struct{ convicted ledger.Account }
 
 func (h hangman) Convicted(a ledger.Account) bool           { return a == h.convicted }
 func (hangman) LearnGrants(context.Context, [][]byte) error { return nil }
+func (hangman) Convict(context.Context, []byte) (p ledger.Proof, news bool, err error) {
+	return p, false, nil
+}
 
 // An account that took over a long chain is not known to the witness, which has forgotten the first entries of that.
 func TestWitnessFollowsALongChainOverARotation(t *testing.T) {

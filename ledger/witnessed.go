@@ -15,7 +15,8 @@ import (
 //	witness/o/ACCOUNT         ROOT of the chain that it is part of
 //	witness/a/ROOT            the chain as far as it was shown, see followed
 //	witness/e/ROOT SEQ u64    an entry, then the statement on it if one was made
-//	witness/u/LOCK            lock, or grant, that a chain took up → its ROOT
+//	witness/u/LOCK            lock, or grant, that a chain took up → its ROOT; see shortfall.go for what may follow
+//	witness/s/LOCK            what the payer settled, while nobody was seen to have earned it, see shortfall.go
 const (
 	witnessMe       = "witness/me"
 	witnessProgress = "witness/progress"
@@ -23,6 +24,7 @@ const (
 	witnessChain    = "witness/a/"
 	witnessEntry    = "witness/e/"
 	witnessUsed     = "witness/u/"
+	witnessSettled  = "witness/s/"
 )
 
 func rowKey(root Account, seq uint64) []byte {
@@ -69,11 +71,13 @@ func (w *Witness) root(a Account) (Account, error) {
 // store knows.
 //
 // Encoding: 1 u8 · newest entry, signed · number of accounts u8 · each · recovery 32 · entries u64, peaks ·
-// locks earned u64, peaks · open locks u16 · each lock 32, payee 20, amount u64, by lock.
+// locks earned u64, peaks · open locks u16 · each lock 32, payee 20, amount u64, by lock. With 2 u8 for 1 the
+// shortfall u64 follows that, which then is not zero.
 type followed struct {
 	*Chain
 	accounts []Account // of the chain, the root first
 	newest   []byte
+	short    Credits // of its balance, what others took up as well: see shortfall.go
 }
 
 func (w *Witness) newFollowed(root Account) *followed {
@@ -102,7 +106,11 @@ func (w *Witness) follow(root Account) (*followed, error) {
 
 func (c *followed) encode() []byte {
 	be := binary.BigEndian
-	b := append(append([]byte{1}, c.newest...), byte(len(c.accounts)))
+	b := []byte{1}
+	if c.short > 0 {
+		b = be.AppendUint64([]byte{2}, uint64(c.short))
+	}
+	b = append(append(b, c.newest...), byte(len(c.accounts)))
 	for _, a := range c.accounts {
 		b = append(b, a[:]...)
 	}
@@ -120,8 +128,16 @@ func (c *followed) encode() []byte {
 // decode reads what encode wrote, strictly.
 func (c *followed) decode(b []byte) error {
 	r := taker{b: b}
-	if v := r.take(1); v == nil || v[0] != 1 {
+	switch v := r.take(1); {
+	case v == nil || v[0] != 1 && v[0] != 2:
 		return ErrMalformed
+	case v[0] == 2:
+		if v := r.take(8); v != nil {
+			c.short = Credits(binary.BigEndian.Uint64(v))
+		}
+		if c.short <= 0 || c.short > MaxCredits {
+			return ErrMalformed
+		}
 	}
 	newest := r.take(SignedEntrySize)
 	e, err := ParseEntry(newest)
