@@ -53,6 +53,8 @@ type Settler struct {
 	unused   []ledger.Message       // settles of nothing, to be told
 	retry    map[peer.ID]*retryState
 	dialling map[peer.ID]time.Time // by the sweep of that time
+
+	earned map[ledger.Digest]time.Time // by a voucher: when to show it to witnesses again, zero = they have seen it
 }
 
 type retryState struct {
@@ -173,6 +175,11 @@ func (s *Settler) sweep(ctx context.Context, now time.Time) error {
 	pending, err := s.env.Book.Pending()
 	if err != nil {
 		return errors.Join(append(errs, err)...)
+	}
+	for _, row := range pending {
+		if row.Type == ledger.TypeEarn {
+			s.showEarn(ctx, row.Entry, now)
+		}
 	}
 	rows = append(pending, rows...)
 	byPeer := map[peer.ID][]ledger.Message{}
@@ -349,6 +356,7 @@ func (s *Settler) serve(ctx context.Context, st Stream) {
 		reply.Earn, err = s.env.Book.Earn(ctx, req.Settle)
 		if cheat := (*ledger.UnderSettleError)(nil); errors.As(err, &cheat) {
 			s.env.Emit("error", "credit", "a payer settled below a voucher it had signed; the proof is kept", "peer", s.env.Net.Name(st.Peer()))
+			s.showEarn(ctx, reply.Earn, time.Now())
 			err = nil // it still learns that we took up the voucher
 		}
 	case len(req.Earn) > 0:

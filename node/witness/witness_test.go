@@ -502,6 +502,46 @@ func TestRolledBackPayerAsksItsWitnesses(t *testing.T) {
 	}
 }
 
+// A payer settles for nothing behind its payee's back. The payee has its voucher: once the witnesses are shown what it took up by
+// that, they hold the payer's settle against it, convict the payer, and let the payee spend what it was promised.
+func TestWitnessesConvictWhoSettlesBelowAVoucher(t *testing.T) {
+	w := newWorld(t, 4)
+	w.serve(0, 1, 2, 3)
+	key := ok(ledger.NewKey())(t)
+	payer, payee := w.add(key, ledgertest.NewMemory()), w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	payer.meet(t, w)
+	payee.meet(t, w)
+	lock := payer.reserve(t, payee.book.Account(), 10*ledger.Credit, time.Minute)
+	ok(payee.book.AcceptWitnessed(t.Context(), lock.Raw, ok(payer.client.Certify(t.Context(), lock.Raw))(t), time.Now()))(t)
+	claim := ok(ledger.ParseClaim(ok(payee.book.Claim(t.Context(), lock.Digest, 1, 10*ledger.Credit, ledger.Digest{1}))(t)))(t)
+	voucher := ok(key.SignVoucher(ledger.Voucher{Network: claim.Network, Lock: lock.Digest, K: 1, Amount: 10 * ledger.Credit, Claim: claim.Digest()}))(t)
+	if err := payee.book.Credit(t.Context(), voucher, 1); err != nil {
+		t.Fatal(err)
+	}
+	low := ok(ledger.ParseEntry(ok(payer.book.Settle(t.Context(), lock.Digest))(t)))(t) // its book knows of no voucher
+	if low.Amount != 0 {
+		t.Fatalf("settled for %s", low.Amount)
+	}
+	for range 2 {
+		ok(payer.client.Certify(t.Context(), payer.reserve(t, w.nodes[0].book.Account(), 1, time.Minute).Raw))(t)
+	}
+	earn := ok(payee.book.EarnVoucher(t.Context(), lock.Digest, time.Now().Add(time.Hour)))(t)
+	ok(payee.client.Certify(t.Context(), earn))(t)
+	for i, n := range append(w.nodes, payee) {
+		await(t, "the proof", func() bool { return n.book.Convicted(key.Account()) })
+		if raw := ok(n.book.Proof(key.Account()))(t); ledger.ProofKind(raw[0]) != ledger.ProofUnderSettle {
+			t.Errorf("node %d: %x", i, raw)
+		}
+	}
+	again := payee.reserve(t, w.nodes[1].book.Account(), 20*ledger.Credit-2, time.Minute) // its floor, and all but what the payer locked since
+	ok(payee.client.Certify(t.Context(), again.Raw))(t)
+	if more, err := payer.book.Lock(t.Context(), ledger.LockRequest{Payee: w.nodes[2].book.Account(), Amount: 1, Evidence: ledger.Digest{7}, Expiry: time.Now().Add(time.Minute)}); err == nil {
+		if _, err := payer.client.Certify(t.Context(), more.Raw); !errors.Is(err, ledger.ErrUnwitnessed) {
+			t.Errorf("the payer goes on: %v", err)
+		}
+	}
+}
+
 // With too few witnesses nothing is signed at all: a lock that nobody will witness would only lengthen the chain.
 func TestTooFewWitnessesAreKnownBeforeALock(t *testing.T) {
 	w := newWorld(t, 4)
