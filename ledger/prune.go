@@ -17,9 +17,12 @@ const prunedKey = "ledger/pruned"
 //
 // The balance is proven as before, byte for byte. But a pruned ledger can no longer be audited or
 // exported from its first entry; so a node prunes only when it is told to.
-func (b *Book) Prune(ctx context.Context) (int, error) {
+func (b *Book) Prune(ctx context.Context) (int, error) { return b.PruneTo(ctx, b.Head().Seq) }
+
+// PruneTo is Prune as if the chain ended with the entry in a place.
+func (b *Book) PruneTo(ctx context.Context, end uint64) (int, error) {
 	for total := 0; ; {
-		n, err := submit(ctx, b, b.pruneBlock)
+		n, err := submit(ctx, b, func(t *batch) (int, error) { return b.pruneBlock(t, end) })
 		if err != nil || n < 0 {
 			return total, err
 		}
@@ -28,7 +31,7 @@ func (b *Book) Prune(ctx context.Context) (int, error) {
 }
 
 // pruneBlock prunes the next full block, and returns how many entries that removed, or -1 if there is none.
-func (b *Book) pruneBlock(t *batch) (n int, err error) {
+func (b *Book) pruneBlock(t *batch, end uint64) (n int, err error) {
 	v, err := t.get([]byte(prunedKey))
 	if err != nil {
 		return 0, err
@@ -38,7 +41,7 @@ func (b *Book) pruneBlock(t *batch) (n int, err error) {
 		block = binary.BigEndian.Uint64(v)
 	}
 	every := b.history.every
-	if block >= b.settled.Seq/every { // what is being committed is not in the store yet
+	if block >= min(end, b.settled.Seq)/every { // what is being committed is not in the store yet
 		return -1, nil
 	}
 	epoch, _, err := b.entryAt(b.settled.Epoch, block*every)

@@ -124,6 +124,9 @@ func (a *app) takeoverCmd() *cobra.Command {
 key or its passphrase is lost. The recovery key becomes the account's key, under its own address. The node shows that to whom it meets,
 and from then on whoever has the old key gets nothing there, also if it changed the key. What the thief spent before is spent.
 
+In a network with witnesses (p3 witness) what a thief had signed by them is final, and the takeover has to follow it: if the old key
+is there still, start the node, run p3 credit recover, which gets it from the witnesses, and stop the node again before this.
+
 Open locks stay as they are. Make another recovery key before, and this change commits to it; or afterwards, and run
 p3 credit rotate.
 
@@ -220,10 +223,13 @@ func (a *app) pruneCmd() *cobra.Command {
 receipts, open leases and proofs against others stay. But the ledger can no longer be audited or exported from its first entry: make
 an export or a backup before. Nothing prunes by itself.
 
+In a network with witnesses (p3 witness) each of them has to have seen the chain, and is shown it first: to one that has not, a pruned chain
+can never be shown, so that it would sign nothing for this account any more. While one of them is not reached, nothing is pruned.
+
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: a.with(func(ctx context.Context, cl *node.Client, _ []string) error {
-			yes, err := a.confirm("Prune the ledger? It can no longer be audited or exported from its first entry.")
+			yes, err := a.confirm("Prune the ledger? It can no longer be audited or exported from its first entry, nor shown to a witness that has not seen it.")
 			if err != nil || !yes {
 				return err
 			}

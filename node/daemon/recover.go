@@ -19,6 +19,11 @@ const recoverTime = 2 * time.Minute
 // Recover implements localapi.Backend.
 func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) {
 	var out node.Recovery
+	if d.council.client != nil { // somebody else may have signed with our key, and witnesses know
+		if err := d.council.client.CheckOwn(ctx); err != nil {
+			d.log.Info("recover: witnesses", "err", err)
+		}
+	}
 	epoch, from, lost := d.book.Lost()
 	var all []ledger.Receipt
 	var grants []ledger.TakenGrant

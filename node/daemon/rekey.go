@@ -326,6 +326,8 @@ func (d *Daemon) rekeyed(s ledger.Succession) {
 	}
 	d.emit("info", "credit", fmt.Sprintf("account %s %s %s now; what it had earned here goes with it", e.Peer.Short(), what, e.Account.Short()))
 	d.provider.Kick()
+	d.wakeGrants() // what waited for the old account goes to the new one
+	d.settler.Kick("")
 	d.diary.touch()
 }
 
@@ -343,8 +345,17 @@ func (d *Daemon) CloseAccount(ctx context.Context) (node.Balance, error) {
 	return d.Balance(ctx)
 }
 
-// Prune implements localapi.Backend.
+// Prune implements localapi.Backend. In a network with witnesses nothing goes that one of them has not seen: it could never sign for
+// this account again.
 func (d *Daemon) Prune(ctx context.Context) (node.Pruned, error) {
-	n, err := d.book.Prune(ctx)
+	end := d.book.Head().Seq
+	if d.council.client != nil {
+		var err error
+		if end, err = d.council.client.ShowAll(ctx); err != nil {
+			return node.Pruned{}, &node.Problem{Code: node.CodeDenied, Message: fmt.Sprintf("not pruned: every witness has to have seen the chain before, or it never signs for this account again: %v", err),
+				Hint: "see p3 witness, and try again when all of them are reached"}
+		}
+	}
+	n, err := d.book.PruneTo(ctx, end)
 	return node.Pruned{Schema: "p3.pruned/v1", Entries: n}, err
 }

@@ -347,6 +347,9 @@ func (c *Client) stretch(ctx context.Context, from, to uint64) (list []shown, la
 	bytes, checks, quorum := 0, 0, c.genesis.Quorum()
 	last = from
 	err = c.book.Show(from, to, func(x ledger.Shown) bool {
+		if e, err := ledger.ParseEntry(x.Entry); err != nil || e.Seq != from+uint64(len(list)) {
+			return false // pruned in between
+		}
 		y := shown(x)
 		bytes, checks = bytes+x.Size()+ledger.MaxCertificate*min(1, len(x.Lock)), checks+y.checks(quorum)
 		if len(list) > 0 && (len(list) == maxShown || bytes > maxBytes || checks > maxChecks) {
@@ -356,7 +359,7 @@ func (c *Client) stretch(ctx context.Context, from, to uint64) (list []shown, la
 		return true
 	})
 	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("entry %d is not here any more: %w", from, ledger.ErrNotFound)
+		err = pruned(from)
 	}
 	for i := range list {
 		if len(list[i].Lock) > 0 && len(list[i].Certificate) == 0 {
@@ -369,6 +372,11 @@ func (c *Client) stretch(ctx context.Context, from, to uint64) (list []shown, la
 		}
 	}
 	return list, last, err
+}
+
+// pruned says what to do about an entry that a witness wants and that is gone.
+func pruned(entry uint64) error {
+	return fmt.Errorf("it has to be shown entry %d of this account, which was pruned here (p3 credit prune): it signs for it only after this node was started from a backup made before that (p3 credit restore, then p3 credit recover): %w", entry, ledger.ErrNotFound)
 }
 
 // certificate gets the certificate of a lock that we accepted anew, after the disk has lost it: each witness

@@ -43,6 +43,59 @@ func (c *Client) Ready(ctx context.Context) error {
 	return err
 }
 
+// CheckOwn is Ready that asks again in any case.
+func (c *Client) CheckOwn(ctx context.Context) error {
+	c.mu.Lock()
+	c.ready = false
+	c.mu.Unlock()
+	return c.Ready(ctx)
+}
+
+// ShowAll shows our chain to every witness that was not convicted, and fails with a *ledger.QuorumError as long as one has
+// not seen it up to the entry that it returns. What they have seen is not asked for again, so it may be pruned.
+func (c *Client) ShowAll(ctx context.Context) (seen uint64, err error) {
+	seen = c.book.Head().Seq
+	var t target
+	if err := c.book.Show(seen, seen, func(x ledger.Shown) bool { t.raw = x.Entry; return false }); err != nil {
+		return 0, err
+	}
+	if t.e, err = ledger.ParseEntry(t.raw); err != nil {
+		return 0, err
+	}
+	t.d = t.e.Digest()
+	failed := &ledger.QuorumError{}
+	type result struct {
+		s   *seat
+		err error
+	}
+	results := make(chan result, len(c.seats))
+	for _, s := range c.seats {
+		if c.book.Convicted(s.account) {
+			continue
+		}
+		failed.Of++
+		c.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			_, err := c.turn(ctx, s, t)
+			c.note(s, err)
+			results <- result{s, err}
+		})
+	}
+	failed.Need = failed.Of
+	for range failed.Of {
+		if r := <-results; r.err != nil {
+			failed.Why = append(failed.Why, c.name(r.s)+": "+r.err.Error())
+			continue
+		}
+		failed.Signed++
+	}
+	if failed.Signed < failed.Need {
+		return 0, failed
+	}
+	return seen, nil
+}
+
 // surprise takes an entry of ours that a witness signed and that is beyond our chain. An error is one of the book, which
 // has lost it.
 func (c *Client) surprise(ctx context.Context, s *seat, entry []byte) error {

@@ -542,6 +542,46 @@ func TestWitnessesConvictWhoSettlesBelowAVoucher(t *testing.T) {
 	}
 }
 
+// A witness that was away while a payer pruned could never be shown what is gone. So all are shown the chain before; then each
+// signs what follows, and what one was not shown in time it asks for with the way out.
+func TestEveryWitnessSeesWhatIsPruned(t *testing.T) {
+	w := newWorld(t, 4)
+	w.serve(0, 1, 2)
+	payer := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	payer.meet(t, w)
+	for payer.book.Head().Len < 2*w.genesis.Params.CheckpointEvery {
+		lock := payer.reserve(t, ledger.Account{1}, 1, time.Hour)
+		ok(payer.book.Settle(t.Context(), lock.Digest))(t)
+	}
+	var few *ledger.QuorumError
+	if _, err := payer.client.ShowAll(t.Context()); !errors.As(err, &few) || few.Signed != 3 || few.Need != 4 {
+		t.Fatalf("one is away: %v", err)
+	}
+	w.serve(3)
+	payer.meet(t, w)
+	end := ok(payer.client.ShowAll(t.Context()))(t)
+	if n := ok(payer.book.PruneTo(t.Context(), end))(t); n < int(w.genesis.Params.CheckpointEvery) {
+		t.Fatalf("%d pruned", n)
+	}
+	lock := payer.reserve(t, ledger.Account{1}, 1, time.Hour)
+	e := ok(ledger.ParseEntry(lock.Raw))(t)
+	for _, s := range payer.client.seats {
+		ok(payer.client.turn(t.Context(), s, target{lock.Raw, e, lock.Digest}))(t)
+	}
+
+	hasty := w.add(ok(ledger.NewKey())(t), ledgertest.NewMemory())
+	hasty.meet(t, w)
+	for hasty.book.Head().Len < 2*w.genesis.Params.CheckpointEvery {
+		lock := hasty.reserve(t, ledger.Account{1}, 1, time.Hour)
+		ok(hasty.book.Settle(t.Context(), lock.Digest))(t)
+	}
+	ok(hasty.book.Prune(t.Context()))(t)
+	lock = hasty.reserve(t, ledger.Account{1}, 1, time.Hour)
+	if _, err := hasty.client.Certify(t.Context(), lock.Raw); !errors.Is(err, ledger.ErrUnwitnessed) || !strings.Contains(err.Error(), "pruned here (p3 credit prune)") {
+		t.Errorf("pruned before it was shown: %v", err)
+	}
+}
+
 // With too few witnesses nothing is signed at all: a lock that nobody will witness would only lengthen the chain.
 func TestTooFewWitnessesAreKnownBeforeALock(t *testing.T) {
 	w := newWorld(t, 4)
