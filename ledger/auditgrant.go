@@ -62,7 +62,7 @@ func (m *merged) claim(k known) {
 		p.Err = fmt.Errorf("claims %s, and the grant %s it names is not among what was given: %w", k.Amount, k.Ref.Short(), ErrNotFound)
 	case g.Mint != k.Peer || g.Amount != k.Amount:
 		p.Err = fmt.Errorf("claims %s of mint %s, and the grant it names is of %s by %s: %w", k.Amount, k.Peer.Short(), g.Amount, g.Mint.Short(), ErrConflict)
-	case g.To != k.Account:
+	case !m.leadsTo(g.To, k.Account):
 		p.Err = fmt.Errorf("claims a grant to %s: %w", g.To, ErrConflict)
 	}
 	if p.Err != nil {

@@ -78,14 +78,14 @@ func (b *Book) LearnGrants(ctx context.Context, raws [][]byte) error {
 	return err
 }
 
-// ClaimGrant takes up a grant to this account: the GRANT entry that it returns counts it in the balance, once.
+// ClaimGrant takes up a grant to this account, or to one whose chain it continues: the GRANT entry that it returns counts it in the balance, once.
 // It is the answer to send, and the same for the same grant.
 func (b *Book) ClaimGrant(ctx context.Context, raw []byte) ([]byte, error) {
 	g, _, err := b.readGrant(ctx, raw)
 	if err != nil {
 		return nil, err
 	}
-	if g.To != b.key.account {
+	if !b.mine[g.To] {
 		return nil, fmt.Errorf("grant to %s, not to this account: %w", g.To, ErrConflict)
 	}
 	raw = bytes.Clone(raw)

@@ -15,7 +15,7 @@ const takenPrefix = "ledger/taken/"
 // back to a member whose disk has lost the entry.
 type TakenGrant struct{ Grant, Entry []byte }
 
-// MeetClaim takes the GRANT entry of another account as the answer to a grant, and holds it against what that
+// MeetClaim takes the GRANT entry of another account, or of the one that its chain goes on under, as the answer to a grant, and holds it against what that
 // account signed before: *ForkError if that convicts it. From then on the account can have it back.
 func (b *Book) MeetClaim(ctx context.Context, grant, entry []byte) error {
 	if _, err := b.LearnGrant(ctx, grant); err != nil && !errors.Is(err, ErrFrozen) {
@@ -29,7 +29,7 @@ func (b *Book) MeetClaim(ctx context.Context, grant, entry []byte) error {
 	if err != nil {
 		return err
 	}
-	if id := g.Digest(); e.Network != b.network || e.Type != TypeGrant || e.Ref != id || e.Amount != g.Amount || e.Peer != g.Mint || e.Account != g.To || b.mine[e.Account] {
+	if id := g.Digest(); e.Network != b.network || e.Type != TypeGrant || e.Ref != id || e.Amount != g.Amount || e.Peer != g.Mint || b.Heir(g.To) != b.Heir(e.Account) || b.mine[e.Account] {
 		return fmt.Errorf("%s %d of %s does not take up grant %d: %w", e.Type, e.Seq, e.Account.Short(), g.Seq, ErrConflict)
 	}
 	raw := bytes.Clone(entry)
@@ -67,17 +67,19 @@ func (b *Book) HeldGrants(a Account, epoch uint32, seq uint64, n int) (out []Tak
 	if err != nil || len(keys) == 0 {
 		return nil, err
 	}
-	grants, err := b.GrantsTo(a, math.MaxInt)
-	if err != nil {
-		return nil, err
-	}
-	byID := make(map[Digest][]byte, len(grants))
-	for _, raw := range grants {
-		g, err := ParseGrant(raw)
+	byID := make(map[Digest][]byte)
+	for _, to := range append(b.Before(a), a) {
+		grants, err := b.GrantsTo(to, math.MaxInt)
 		if err != nil {
 			return nil, err
 		}
-		byID[g.Digest()] = raw
+		for _, raw := range grants {
+			g, err := ParseGrant(raw)
+			if err != nil {
+				return nil, err
+			}
+			byID[g.Digest()] = raw
+		}
 	}
 	for _, k := range keys {
 		entry, err := b.store.Get(k)
@@ -91,7 +93,8 @@ func (b *Book) HeldGrants(a Account, epoch uint32, seq uint64, n int) (out []Tak
 	return out, nil
 }
 
-// Verify checks that Entry is a GRANT of account in the network that genesis founds, and takes up Grant.
+// Verify checks that Entry is a GRANT of account in the network that genesis founds, and takes up Grant, which may be to an account
+// before it.
 func (x TakenGrant) Verify(genesis Genesis, account Account) (g Grant, e Entry, err error) {
 	if g, _, err = VerifyGrant(x.Grant, genesis); err != nil {
 		return g, e, err
@@ -99,7 +102,7 @@ func (x TakenGrant) Verify(genesis Genesis, account Account) (g Grant, e Entry, 
 	if e, _, err = VerifyEntry(x.Entry); err != nil {
 		return g, e, err
 	}
-	if e.Network != g.Network || e.Type != TypeGrant || e.Account != account || g.To != account || e.Ref != g.Digest() || e.Amount != g.Amount || e.Peer != g.Mint {
+	if e.Network != g.Network || e.Type != TypeGrant || e.Account != account || e.Ref != g.Digest() || e.Amount != g.Amount || e.Peer != g.Mint {
 		return g, e, fmt.Errorf("%s %d of %s: %w", e.Type, e.Seq, e.Account.Short(), ErrConflict)
 	}
 	return g, e, nil

@@ -84,6 +84,9 @@ func (b *Book) Heir(a Account) Account {
 
 // Before lists the accounts that the chain of a came from, newest first, as far as is known here.
 func (b *Book) Before(a Account) (out []Account) {
+	if b.mine[a] {
+		return b.before(a)
+	}
 	for range maxAncestors {
 		v, err := b.store.Get(accountKey(beforePrefix, a))
 		if err != nil || len(v) != len(a) {
@@ -91,6 +94,20 @@ func (b *Book) Before(a Account) (out []Account) {
 		}
 		a = Account(v)
 		out = append(out, a)
+	}
+	return out
+}
+
+// before is Before for an account of ours.
+func (b *Book) before(a Account) (out []Account) {
+	list, err := b.Lineage() // newest first
+	if err != nil {
+		return nil
+	}
+	for _, s := range list {
+		if e, err := ParseEntry(s.Second); err == nil && (e.Account == a || len(out) > 0) {
+			out = append(out, e.Peer)
+		}
 	}
 	return out
 }
@@ -113,7 +130,7 @@ func (b *Book) Successions(from Account, yield func(old Account, s Succession) b
 }
 
 // LearnSuccession is Succeed for what a peer shows, which proved to act for account shower. It takes key changes of accounts
-// that this book dealt with from anybody, and those of its own from the peer itself, as long as there are not too
+// that this book dealt with, or that a mint granted credit, from anybody, and those of its own from the peer itself, as long as there are not too
 // many of strangers. ErrConflict tells that another one stands, and news that something changed.
 func (b *Book) LearnSuccession(ctx context.Context, s Succession, shower Account) (news bool, err error) {
 	two, err := ParseEntry(s.Second)
@@ -132,7 +149,11 @@ func (b *Book) LearnSuccession(ctx context.Context, s Succession, shower Account
 	if err != nil {
 		return false, err
 	}
-	stranger := p.window == Window{} && st.Did == 0 && st.Got == 0
+	granted, err := b.GrantsTo(two.Peer, 1)
+	if err != nil {
+		return false, err
+	}
+	stranger := p.window == Window{} && st.Did == 0 && st.Got == 0 && len(granted) == 0
 	if len(b.Before(two.Peer)) >= maxAncestors {
 		return false, fmt.Errorf("account %s changed its key %d times: %w", two.Account, maxAncestors, ErrExceeds)
 	}

@@ -29,6 +29,7 @@ type Issuer struct {
 	key     Key
 	network Network
 	cap     Credits
+	heir    func(Account) Account
 
 	mu      sync.Mutex // guards what follows, and is held while a commit lasts
 	head    MintHead
@@ -60,7 +61,7 @@ func OpenIssuer(store Store, fence Fence, key Key, genesis Genesis) (*Issuer, er
 	if !ok {
 		return nil, fmt.Errorf("account %s is no mint of network %s: use the key file that `p3 org init` made for it", key.account, genesis.Name)
 	}
-	i := &Issuer{store: store, fence: fence, key: key, network: network, cap: cap, head: MintHead{Network: network, Mint: key.account}}
+	i := &Issuer{store: store, fence: fence, key: key, network: network, cap: cap, heir: func(a Account) Account { return a }, head: MintHead{Network: network, Mint: key.account}}
 	if err := i.load(); err != nil {
 		return nil, fmt.Errorf("open mint %s: %w", key.account, err)
 	}
@@ -260,7 +261,10 @@ func (i *Issuer) Recover(ctx context.Context, now time.Time) error {
 func (i *Issuer) Grant(ctx context.Context, to Account, amount Credits) (Grant, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	m, err := i.member(to)
+	if err := i.move(ctx, to); err != nil {
+		return Grant{}, err
+	}
+	m, err := i.member(i.heir(to))
 	if err != nil {
 		return Grant{}, err
 	}
@@ -379,7 +383,7 @@ func (i *Issuer) Acknowledge(ctx context.Context, seq uint64, entry []byte) erro
 	if err != nil {
 		return err
 	}
-	if e.Network != g.Network || e.Type != TypeGrant || e.Account != g.To || e.Ref != g.Digest() || e.Amount != g.Amount {
+	if e.Network != g.Network || e.Type != TypeGrant || i.heir(e.Account) != i.heir(g.To) || e.Ref != g.Digest() || e.Amount != g.Amount {
 		return fmt.Errorf("acknowledge grant %d: %s by %s of %s: %w", seq, e.Type, e.Account.Short(), e.Amount, ErrConflict)
 	}
 	return i.store.Commit(ctx, Op{Key: i.at('o', seq), Delete: true})
@@ -389,7 +393,7 @@ func (i *Issuer) Acknowledge(ctx context.Context, seq uint64, entry []byte) erro
 // grants. Each is a commit with the note that it was given, so that none is given twice, whenever the
 // process ends. Those that the cap does not cover, and those to convicted accounts, are the error; the others are given.
 func (i *Issuer) GrantAllowances(ctx context.Context, now time.Time) (out []Grant, err error) {
-	members, err := i.Members()
+	members, err := i.moved(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -446,7 +450,10 @@ func (i *Issuer) Allow(ctx context.Context, to Account, amount Credits, every Pe
 	if err := i.signs(); err != nil {
 		return Member{}, err
 	}
-	m, err := i.member(to)
+	if err := i.move(ctx, to); err != nil {
+		return Member{}, err
+	}
+	m, err := i.member(i.heir(to))
 	if err != nil {
 		return Member{}, err
 	}

@@ -27,7 +27,7 @@ func (b *Book) AcceptWitnessed(ctx context.Context, lock, certificate []byte, no
 	if err != nil {
 		return LockInfo{}, err
 	}
-	if err := b.checkLock(e, d); err != nil {
+	if err := b.checkLock(e, d, map[Account]bool{b.key.account: true}); err != nil {
 		return LockInfo{}, err
 	}
 	switch {
@@ -93,12 +93,12 @@ func (b *Book) checkCertificate(e Entry, d Digest, certificate []byte) ([]byte, 
 	return bytes.Clone(certificate), nil
 }
 
-// checkLock checks all that a verified lock for us can show by itself, but its time.
-func (b *Book) checkLock(e Entry, d Digest) error {
+// checkLock checks all that a verified lock for one of some accounts of ours can show by itself, but its time.
+func (b *Book) checkLock(e Entry, d Digest, payees map[Account]bool) error {
 	switch {
 	case e.Network != b.network:
 		return &NetworkError{Want: b.network, Have: e.Network}
-	case e.Type != TypeLock || e.Peer != b.key.account || e.Account == b.key.account:
+	case e.Type != TypeLock || !payees[e.Peer] || b.mine[e.Account]:
 		return fmt.Errorf("%s by %s for %s, want a lock for this account: %w", e.Type, e.Account.Short(), e.Peer.Short(), ErrConflict)
 	case e.Amount == 0 || e.Locked < e.Amount || e.Seq == 0 || e.ExpiryMs <= e.TimeMs || e.Units != 0 || e.Fuel != 0 || !e.Ref.IsZero() || !e.MMRRoot.IsZero():
 		return fmt.Errorf("lock %s: %w", d.Short(), ErrChain)

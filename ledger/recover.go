@@ -98,7 +98,7 @@ func (b *Book) Recover(ctx context.Context, receipts []Receipt, sure bool, grant
 	}
 	var taken []TakenGrant
 	for _, x := range grants {
-		if _, _, err := x.Verify(b.genesis, b.key.account); err == nil {
+		if g, _, err := x.Verify(b.genesis, b.key.account); err == nil && b.mine[g.To] {
 			taken = append(taken, x)
 		}
 	}

@@ -145,12 +145,18 @@ func (g *Granted) limit(payer ledger.Account, free, granted, cap ledger.Credits)
 		return GrantedLimit{}, err
 	}
 	l := GrantedLimit{Seen: true, Granted: granted, Free: free, Unbacked: max(0, granted-backed), Cap: cap}
-	mine := g.held[payer]
-	for _, c := range mine {
-		l.Held += c
+	live := map[ledger.Digest]bool{}
+	same := func(a ledger.Account) bool { return a == payer || g.book.Heir(a) == payer } // a key that changed opens no second cap
+	for a, leases := range g.held {
+		if !same(a) {
+			continue
+		}
+		for id, c := range leases {
+			l.Held, live[id] = l.Held+c, true
+		}
 	}
 	for _, o := range g.book.OpenLocks() { // left by an earlier process
-		if _, live := mine[o.ID]; o.Payer == payer && !live {
+		if !o.Ours && !live[o.ID] && same(o.Payer) {
 			l.Held += o.Claimed
 		}
 	}

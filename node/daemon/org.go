@@ -105,6 +105,9 @@ func (d *Daemon) startGrants(env job.Env) {
 	if d.genesis.Mutual() {
 		return
 	}
+	if d.issuer != nil {
+		d.issuer.SetHeir(d.book.Heir)
+	}
 	d.granter = job.NewGranter(env, d.issuer, d.peersOf, d.fraud.Claimed)
 }
 

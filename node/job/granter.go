@@ -136,9 +136,9 @@ func (g *Granter) deliverAll(ctx context.Context) error {
 	here := map[ledger.Account][]peer.ID{}
 	pending, err := g.issuer.Pending(grantPage, func(a ledger.Account) bool {
 		if _, asked := here[a]; !asked {
-			here[a] = g.peersOf(a)
+			here[a] = g.peersOf(g.env.Book.Heir(a))
 		}
-		return len(here[a]) > 0 || a == g.env.Book.Account()
+		return len(here[a]) > 0 || g.env.Book.Heir(a) == g.env.Book.Account()
 	})
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (g *Granter) deliverAll(ctx context.Context) error {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, maxDialling)
 	for to, list := range by {
-		if to == g.env.Book.Account() {
+		if g.env.Book.Heir(to) == g.env.Book.Account() {
 			wg.Go(func() { g.note(to, g.takeOwn(ctx, list)) })
 			continue
 		}

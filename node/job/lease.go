@@ -196,6 +196,9 @@ func (r *run) grants(p peer.ID, works [][]byte) (list [][]byte) {
 		list = append(list, more...)
 	}
 	show(r.env.Book.Account(), own)
+	for _, before := range r.env.Book.Before(r.env.Book.Account()) {
+		show(before, max(0, own-len(list)))
+	}
 	seen := map[ledger.Account]bool{}
 	for _, raw := range works[:min(len(works), flow.MaxShown)] {
 		if w, err := ledger.ParseWork(raw, r.env.Book.Network()); err == nil && !seen[w.Payer] {

@@ -49,9 +49,9 @@ func (s *Settler) offered(ctx context.Context, l ledger.OpenLock, now time.Time)
 	return nil, nil
 }
 
-// find is a connected peer that acts for an account.
+// find is a connected peer that acts for an account, or for the one that its chain goes on under.
 func (s *Settler) find(a ledger.Account) (peer.ID, error) {
-	if s.env.Find != nil {
+	if a = s.env.Book.Heir(a); s.env.Find != nil {
 		if p, ok := s.env.Find(a); ok {
 			return p, nil
 		}
