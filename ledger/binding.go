@@ -9,8 +9,8 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 )
 
-// MaxPeerID bounds a libp2p peer ID in a NodeBinding, in bytes. An Ed25519 one has 38.
-const MaxPeerID = 64
+// maxPeerID bounds a libp2p peer ID in a NodeBinding, in bytes. An Ed25519 one has 38.
+const maxPeerID = 64
 
 const bindingHead = 2 + 32 + 20 + 8 + 8 + 1 // before the peer ID
 
@@ -25,7 +25,7 @@ var ErrExpired = errors.New("expired")
 type NodeBinding struct {
 	Network  Network
 	Account  Account
-	PeerID   []byte // binary form, 1 to MaxPeerID bytes
+	PeerID   []byte // binary form, 1 to 64 bytes
 	Seq      uint64 // a higher one replaces a lower one of the same account and node
 	ExpiryMs uint64 // Unix ms
 }
@@ -56,8 +56,8 @@ func (n NodeBinding) Digest() Digest {
 
 // SignBinding returns the encoded binding with its signature.
 func (k Key) SignBinding(n NodeBinding) ([]byte, error) {
-	if len(n.PeerID) == 0 || len(n.PeerID) > MaxPeerID {
-		return nil, fmt.Errorf("bind node: peer ID of %d bytes, want 1 to %d", len(n.PeerID), MaxPeerID)
+	if len(n.PeerID) == 0 || len(n.PeerID) > maxPeerID {
+		return nil, fmt.Errorf("bind node: peer ID of %d bytes, want 1 to %d", len(n.PeerID), maxPeerID)
 	}
 	raw := append(n.append(nil), make([]byte, SignatureSize)...)
 	return raw, k.sign(n.Digest(), raw)
@@ -71,7 +71,7 @@ func ParseBinding(raw []byte) (NodeBinding, error) {
 	r := reader{b: raw[2:]}
 	n := NodeBinding{Network: Network(r.word()), Account: r.account(), Seq: r.u64(), ExpiryMs: r.time()}
 	size := int(r.u8())
-	if size == 0 || size > MaxPeerID || len(raw) != bindingHead+size+SignatureSize || r.bad != "" {
+	if size == 0 || size > maxPeerID || len(raw) != bindingHead+size+SignatureSize || r.bad != "" {
 		return NodeBinding{}, fmt.Errorf("node binding: wrong length or time: %w", ErrMalformed)
 	}
 	n.PeerID = append([]byte(nil), r.next(size)...)

@@ -13,7 +13,7 @@ var (
 	ErrExceeds     = errors.New("exceeds what was agreed")               // amount over lock or claim, or falling
 	ErrChain       = errors.New("breaks the entry chain")                // wrong place, totals or fields
 	ErrFrozen      = errors.New("account is frozen")                     // it was caught cheating
-	ErrBusy        = errors.New("too many open")                         // locks or claims, see MaxOpenLocks and MaxOutstanding
+	ErrBusy        = errors.New("too many open")                         // locks or claims, see MaxOpenLocks, or 256 claims of one lease
 	ErrReadOnly    = errors.New("ledger signs nothing now")              // a write failed; reopen the book
 	ErrUnbacked    = errors.New("takes up credit that nobody set aside") // no witnessed lock, or not so much of it
 	ErrBookClosed  = errors.New("book is closed")

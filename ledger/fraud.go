@@ -53,9 +53,6 @@ var proofRules = map[ProofKind]proofRule{
 // Known reports whether this p3 can judge such a proof. Others come from a newer one.
 func (k ProofKind) Known() bool { return proofRules[k].read != nil }
 
-// OfMint reports whether such a proof is against a mint and consists of grants.
-func (k ProofKind) OfMint() bool { return k == ProofMintFork || k == ProofOverIssue }
-
 func (k ProofKind) String() string {
 	if r, ok := proofRules[k]; ok {
 		return r.text
@@ -63,15 +60,8 @@ func (k ProofKind) String() string {
 	return fmt.Sprintf("proof of kind %#x", byte(k))
 }
 
-// Sizes of an encoded proof in bytes.
-const (
-	ForkProofSize        = 1 + 2*SignedEntrySize
-	UnderSettleProofSize = 1 + SignedEntrySize + SignedVoucherSize
-	DoubleSignProofSize  = 1 + 2*SignedStatementSize
-	MintForkProofSize    = 1 + 2*SignedGrantSize
-	OverIssueProofSize   = 1 + SignedGrantSize
-	MaxProof             = ForkProofSize
-)
+// MaxProof is the size of the largest encoded proof, that of a fork, in bytes.
+const MaxProof = 1 + 2*SignedEntrySize
 
 // A Proof is two signed records that convict their signer to anyone, for ever: nobody else can
 // make the one of them that contradicts the other. For ProofOverIssue it is one, which contradicts

@@ -31,9 +31,9 @@ const (
 	// cannot fill memory. A payer needs one per slot it hires here.
 	MaxOpenLocks = 256
 
-	// MaxOutstanding bounds the claims of one lease that wait for a voucher. It exceeds
+	// maxOutstanding bounds the claims of one lease that wait for a voucher. It exceeds
 	// MaxWindow by far, so that only a node that ignores its window ever meets it.
-	MaxOutstanding = 256
+	maxOutstanding = 256
 
 	// StartWindow and MaxWindow bound the units done but not paid: see Window.
 	StartWindow = 1

@@ -119,7 +119,7 @@ type Unit struct {
 
 // Claim adds one unit to what we did under a lock and returns the claim to send with its
 // result. Unlike most calls it counts anew each time. ErrExceeds tells that the lock does not
-// cover it, ErrBusy that MaxOutstanding claims wait for a voucher.
+// cover it, ErrBusy that 256 claims wait for a voucher.
 func (b *Book) Claim(ctx context.Context, lock Digest, fuel Fuel, amount Credits, result Digest) ([]byte, error) {
 	return b.ClaimMany(ctx, lock, []Unit{{fuel, amount, result}})
 }
@@ -150,7 +150,7 @@ func (b *Book) claim(t *batch, lock Digest, units []Unit, used Charges) ([]byte,
 	switch {
 	case l.closed:
 		return nil, fmt.Errorf("lock %s: %w", lock.Short(), ErrClosed)
-	case len(l.claims) >= MaxOutstanding:
+	case len(l.claims) >= maxOutstanding:
 		return nil, fmt.Errorf("lock %s: %d claims without a voucher: %w", lock.Short(), len(l.claims), ErrBusy)
 	case len(units) == 0 || uint64(c.K)+uint64(len(units)) > math.MaxUint32:
 		return nil, fmt.Errorf("claim of %d units: %w", len(units), ErrExceeds)

@@ -2,8 +2,8 @@ package ledger
 
 import "fmt"
 
-// WorkSize is the length of an encoded Work, in bytes.
-const WorkSize = 2 * SignedEntrySize
+// workSize is the length of an encoded Work, in bytes.
+const workSize = 2 * SignedEntrySize
 
 // Work is one settled lease in its shortest form that both sides signed: Payee has earned Amount from
 // Payer. A payer shows its own to a provider as proof of what it did for others.
@@ -21,14 +21,14 @@ func (r Receipt) Work() []byte {
 	if len(r.Settle) != SignedEntrySize || len(r.Earn) != SignedEntrySize {
 		return nil
 	}
-	return append(append(make([]byte, 0, WorkSize), r.Settle...), r.Earn...)
+	return append(append(make([]byte, 0, workSize), r.Settle...), r.Earn...)
 }
 
 // ParseWork reads a Work of a network and checks all that costs no signature: that both entries are
 // about the same lock, between the same two accounts, and agree. VerifyWork checks the signatures.
 func ParseWork(raw []byte, network Network) (Work, error) {
-	if len(raw) != WorkSize {
-		return Work{}, fmt.Errorf("work of %d bytes, want %d: %w", len(raw), WorkSize, ErrMalformed)
+	if len(raw) != workSize {
+		return Work{}, fmt.Errorf("work of %d bytes, want %d: %w", len(raw), workSize, ErrMalformed)
 	}
 	s, err := ParseEntry(raw[:SignedEntrySize])
 	if err != nil {
