@@ -130,7 +130,7 @@ func (b *Book) Successions(from Account, yield func(old Account, s Succession) b
 }
 
 // LearnSuccession is Succeed for what a peer shows, which proved to act for account shower. It takes key changes of accounts
-// that this book dealt with, or that a mint granted credit, from anybody, and those of its own from the peer itself, as long as there are not too
+// that this book dealt with, holds an entry of, or knows a grant to, from anybody, and those of its own from the peer itself, as long as there are not too
 // many of strangers. ErrConflict tells that another one stands, and news that something changed.
 func (b *Book) LearnSuccession(ctx context.Context, s Succession, shower Account) (news bool, err error) {
 	two, err := ParseEntry(s.Second)
@@ -153,7 +153,7 @@ func (b *Book) LearnSuccession(ctx context.Context, s Succession, shower Account
 	if err != nil {
 		return false, err
 	}
-	stranger := p.window == Window{} && st.Did == 0 && st.Got == 0 && len(granted) == 0
+	stranger := p.window == Window{} && st.Did == 0 && st.Got == 0 && !p.known && len(granted) == 0
 	if len(b.Before(two.Peer)) >= maxAncestors {
 		return false, fmt.Errorf("account %s changed its key %d times: %w", two.Account, maxAncestors, ErrExceeds)
 	}

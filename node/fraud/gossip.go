@@ -22,7 +22,7 @@ const (
 	maxBuckets = 1024 // neighbours
 )
 
-// topic is our part in the gossip of proofs.
+// topic is our part in the gossip of proofs, or of key changes.
 type topic struct {
 	s    *Spreader
 	name string
@@ -30,10 +30,10 @@ type topic struct {
 	sub  *pubsub.Subscription
 }
 
-// join subscribes. A message is a proof and is known by its bytes, whoever publishes it.
-func (s *Spreader) join() (*topic, error) {
-	t := &topic{s: s, name: s.cfg.Prefix + "/fraud"}
-	err := s.cfg.PubSub.RegisterTopicValidator(t.name, s.validate, pubsub.WithValidatorConcurrency(64), pubsub.WithValidatorTimeout(5*time.Second))
+// join subscribes. A message is a record and is known by its bytes, whoever publishes it.
+func (s *Spreader) join(name string, validate pubsub.ValidatorEx) (*topic, error) {
+	t := &topic{s: s, name: s.cfg.Prefix + name}
+	err := s.cfg.PubSub.RegisterTopicValidator(t.name, validate, pubsub.WithValidatorConcurrency(64), pubsub.WithValidatorTimeout(5*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("join %s: %w", t.name, err)
 	}

@@ -43,16 +43,12 @@ func (s *Spreader) inherit(ctx context.Context, p peer.ID, list []heir) error {
 	}
 	shower, _ := s.cfg.Account(p)
 	for _, x := range list {
-		switch news, err := s.book.LearnSuccession(ctx, ledger.Succession(x), shower); {
+		switch err := s.succeed(ctx, p, ledger.Succession(x), shower); {
 		case forged(err):
 			s.cfg.Shun(p, fmt.Sprintf("it sent a forged key change: %v", err))
 			return err
 		case errors.Is(err, ledger.ErrReadOnly), errors.Is(err, ledger.ErrBookClosed):
 			return err
-		case err != nil:
-			s.log.Debug("key change", "peer", p, "err", err)
-		case news && s.cfg.Rekeyed != nil:
-			s.cfg.Rekeyed(ledger.Succession(x))
 		}
 	}
 	return nil

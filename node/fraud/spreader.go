@@ -175,14 +175,21 @@ func forged(err error) bool {
 
 // Run spreads until ctx ends. It returns ctx's error, or why it could not begin.
 func (s *Spreader) Run(ctx context.Context) error {
-	t, err := s.join()
+	t, err := s.join("/fraud", s.validate)
 	if err != nil {
 		return err
 	}
 	defer t.leave()
+	h, err := s.join("/heirs", s.validateHeir)
+	if err != nil {
+		return err
+	}
+	defer h.leave()
 	g, ctx := errgroup.WithContext(ctx)
 	puts := make(chan ledger.Proof, queueSize)
 	g.Go(func() error { return t.drain(ctx) })
+	g.Go(func() error { return h.drain(ctx) })
+	g.Go(func() error { return s.announce(ctx, h) })
 	g.Go(func() error { return s.publish(ctx, t, puts) })
 	g.Go(func() error { return s.judge(ctx) })
 	for range putters {
@@ -260,6 +267,7 @@ func (s *Spreader) put(ctx context.Context, puts <-chan ledger.Proof) error {
 		})
 		if payer != nil && s.ask(*payer, time.Now()) {
 			s.within(ctx, func(ctx context.Context) error { return s.lookUp(ctx, *payer) })
+			s.within(ctx, func(ctx context.Context) error { return s.lookUpHeir(ctx, *payer) })
 		}
 	}
 }

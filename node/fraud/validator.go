@@ -30,7 +30,7 @@ func grantKey(g ledger.Grant) string { return fmt.Sprintf("/%s/%s/%d", grantSpac
 
 // Validators decide which DHT values of ours other nodes keep and pass on.
 func (s *Spreader) Validators() map[string]record.Validator {
-	return map[string]record.Validator{proofSpace: proofs{s.book.Genesis()}, headSpace: heads{s}, grantSpace: grants{s}}
+	return map[string]record.Validator{proofSpace: proofs{s.book.Genesis()}, headSpace: heads{s}, grantSpace: grants{s}, heirSpace: heirs{s}}
 }
 
 type proofs struct{ genesis ledger.Genesis }
