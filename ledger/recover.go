@@ -247,6 +247,8 @@ func (b *Book) heal(t *batch, done Recovery, sure bool) (Recovery, error) {
 				return done, err
 			}
 		}
+		// What was given since is forgotten, strangers' part of today's budget too: they get nothing more until tomorrow.
+		t.put([]byte(dayKey), Day{}.On(time.Now()).add(MaxCredits).encode())
 		done.Signs, t.heals = true, true
 		b.commits = max(b.commits, high.Commits)
 		t.after = append(t.after, func() { b.broken, b.behindFence, b.restored = nil, false, time.Time{} })
