@@ -38,8 +38,8 @@ func ParsePeriod(s string) (Period, error) {
 	return 0, fmt.Errorf("%q is no period: write day, week or month", s)
 }
 
-// start is when the period that holds now began.
-func (p Period) start(now time.Time) time.Time {
+// Start is when the period of the calendar in UTC that holds now began.
+func (p Period) Start(now time.Time) time.Time {
 	year, month, day := now.UTC().Date()
 	switch p {
 	case Weekly:
@@ -62,12 +62,12 @@ type Allowance struct {
 
 // due reports whether it is to be given now.
 func (a Allowance) due(now time.Time) bool {
-	return a.Amount > 0 && now.UnixMilli() > 0 && (a.LastMs == 0 || time.UnixMilli(int64(a.LastMs)).Before(a.Every.start(now)))
+	return a.Amount > 0 && now.UnixMilli() > 0 && (a.LastMs == 0 || time.UnixMilli(int64(a.LastMs)).Before(a.Every.Start(now)))
 }
 
 // end is when the period that holds now ends.
 func (p Period) end(now time.Time) time.Time {
-	switch start := p.start(now); p {
+	switch start := p.Start(now); p {
 	case Weekly:
 		return start.AddDate(0, 0, 7)
 	case Monthly:

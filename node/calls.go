@@ -43,6 +43,7 @@ const (
 	CallHistory     Call = "GET /v1/credit/history"
 	CallProof       Call = "GET /v1/credit/proof"
 	CallPublish     Call = "POST /v1/programs/{hash}/publish"
+	CallConvicted   Call = "GET /v1/credit/convicted"
 	CallRecover     Call = "POST /v1/credit/recover"
 	CallSend        Call = "POST /v1/credit/send"
 	CallClose       Call = "POST /v1/credit/close"

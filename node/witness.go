@@ -25,6 +25,16 @@ type WitnessStatus struct {
 	Forks    uint64 `json:"forks"`    // of these, with two entries for one place
 
 	Witnesses []WitnessSeat `json:"witnesses"` // in the order of the genesis
+
+	Certified *WitnessedLock `json:"certified,omitempty"` // of this node's locks the last that a quorum signed since it started
+}
+
+// A WitnessedLock is a lock with the signatures of a quorum: no other can come to stand in its place.
+type WitnessedLock struct {
+	Lock ledger.Digest    `json:"lock"` // the receipt's ID
+	Seq  uint64           `json:"seq"`  // its place in the account's chain
+	By   []ledger.Account `json:"by"`   // witnesses, no more than it takes
+	Time time.Time        `json:"time"`
 }
 
 // A WitnessSeat is one of the network's witnesses as this node sees it.

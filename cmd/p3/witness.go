@@ -139,6 +139,9 @@ func (a *app) listWitnesses(w node.WitnessStatus) error {
 	for _, s := range w.Witnesses {
 		rows = append(rows, []string{s.Account.String(), seatName(s), asked(s), seatState(s)})
 	}
+	if c := w.Certified; c != nil {
+		a.say("the last lock that a quorum signed: %s, entry %d, %s ago", c.Lock.Short(), c.Seq, showAge(time.Since(c.Time)))
+	}
 	return table(a.out, "ACCOUNT NODE ASKED STATE", rows)
 }
 

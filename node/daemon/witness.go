@@ -205,6 +205,9 @@ func (d *Daemon) Witness(context.Context) (node.WitnessStatus, error) {
 		}
 		s.Witnesses = append(s.Witnesses, seat)
 	}
+	if last, ok := c.client.Last(); ok {
+		s.Certified = &node.WitnessedLock{Lock: last.Lock, Seq: last.Seq, By: last.By, Time: last.At}
+	}
 	return s, nil
 }
 

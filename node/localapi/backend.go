@@ -54,6 +54,8 @@ type Backend interface {
 	Balance(ctx context.Context) (node.Balance, error)
 	Receipts(ctx context.Context, yield func(node.Receipt) error) error // newest first
 	Grants(ctx context.Context) ([]node.GrantTaken, error)              // taken up, newest first
+	// Convicted lists the accounts that a proof is kept against.
+	Convicted(ctx context.Context) (node.Convictions, error)
 	ReceiptBytes(ctx context.Context, id string) ([]byte, error)
 	// Export yields the ledger's rows not older than since; zero means all.
 	Export(ctx context.Context, since time.Time, yield func(ledger.Row) error) error

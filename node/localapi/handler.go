@@ -72,6 +72,7 @@ func Handler(b Backend) http.Handler {
 	})
 	value(node.CallJoin, h.join)
 	value(node.CallGrants, func(r *http.Request) (any, error) { return list(b.Grants(r.Context())) })
+	value(node.CallConvicted, func(r *http.Request) (any, error) { return b.Convicted(r.Context()) })
 	value(node.CallOrg, func(r *http.Request) (any, error) { return b.Org(r.Context()) })
 	value(node.CallOrgGrant, func(r *http.Request) (any, error) {
 		var g node.OrgGrant

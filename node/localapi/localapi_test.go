@@ -109,6 +109,10 @@ func TestConformance(t *testing.T) {
 			history, err := b.History(ctx, 5)
 			want.History.Days = want.History.Days[len(want.History.Days)-5:]
 			same(t, "history", history, want.History, err)
+			caught, err := b.Convicted(ctx)
+			same(t, "convicted", caught, want.Caught, err)
+			witness, err := b.Witness(ctx)
+			same(t, "witness", witness, want.Witness, err)
 			proof, err := b.BalanceProof(ctx)
 			same(t, "proof", proof, want.Status.Account[:], err)
 			published, err := b.Publish(ctx, ledger.Digest{7})

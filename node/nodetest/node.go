@@ -36,6 +36,13 @@ type State struct {
 	Events   []node.Event
 	Blobs    map[ledger.Digest][]byte
 	Why      node.HostWhy
+	Views    map[ledger.Account]node.PeerView // by Peer, completed
+	Org      *node.Org                        // nil: the network is mutual
+	Grants   []node.GrantTaken
+	Witness  node.WitnessStatus
+	Caught   node.Convictions
+	Recovery node.Recovery
+	JobWhys  map[exec.JobID]node.JobWhy
 	Now      time.Time // at which policies are decided
 	Stopped  bool      // Shutdown was called
 }
@@ -138,7 +145,11 @@ func (n *Node) Peer(_ context.Context, id string) (v node.PeerView, err error) {
 	n.look(func(s *State) {
 		for _, p := range s.Peers {
 			if p.Name == id || p.Account.String() == id {
-				v, err = node.PeerView{Schema: "p3.peer-view/v1", Account: p.Account, Name: p.Name, Peers: []node.Peer{p}, Window: 1, Trust: 0.5}, nil
+				v, err = node.PeerView{Window: 1, Trust: 0.5}, nil
+				if known, ok := s.Views[p.Account]; ok {
+					v = known
+				}
+				v.Schema, v.Account, v.Name, v.Peers = "p3.peer-view/v1", p.Account, p.Name, []node.Peer{p}
 			}
 		}
 	})
@@ -393,9 +404,11 @@ func (n *Node) PeerWhy(_ context.Context, id string) (node.PeerWhy, error) {
 }
 
 // JobWhy says what the job's state says.
-func (n *Node) JobWhy(ctx context.Context, id string) (node.JobWhy, error) {
+func (n *Node) JobWhy(ctx context.Context, id string) (w node.JobWhy, err error) {
 	j, err := n.Job(ctx, id)
-	return node.JobWhy{Schema: "p3.job-why/v1", Job: j.ID, Name: j.Name, State: j.State, Why: j.Why}, err
+	n.look(func(s *State) { w = s.JobWhys[j.ID] })
+	w.Schema, w.Job, w.Name, w.State, w.Why = "p3.job-why/v1", j.ID, j.Name, j.State, j.Why
+	return w, err
 }
 
 // Balance returns the status' balance.
@@ -570,13 +583,28 @@ func (n *Node) SetPolicy(_ context.Context, c node.PolicyChange) (w node.HostWhy
 	return w, err
 }
 
-// Org refuses: its network is mutual.
-func (n *Node) Org(context.Context) (node.Org, error) {
-	return node.Org{}, &node.Problem{Code: node.CodeDenied, Message: "this network has no mint"}
+// Org returns the state's Org; without one its network is mutual, and it refuses.
+func (n *Node) Org(context.Context) (o node.Org, err error) {
+	err = &node.Problem{Code: node.CodeDenied, Message: "this network has no mint"}
+	n.look(func(s *State) {
+		if s.Org != nil {
+			o, err = *s.Org, nil
+		}
+	})
+	return o, err
 }
 
-// Grants lists none.
-func (n *Node) Grants(context.Context) ([]node.GrantTaken, error) { return nil, nil }
+// Grants lists the state's.
+func (n *Node) Grants(context.Context) (g []node.GrantTaken, err error) {
+	n.look(func(s *State) { g = s.Grants })
+	return g, nil
+}
+
+// Convicted lists the state's Caught.
+func (n *Node) Convicted(context.Context) (c node.Convictions, err error) {
+	n.look(func(s *State) { c = s.Caught })
+	return c, nil
+}
 
 // OrgGrant refuses.
 func (n *Node) OrgGrant(ctx context.Context, _ node.OrgGrant) (node.Granted, error) {
@@ -593,14 +621,24 @@ func (n *Node) OrgAllow(ctx context.Context, _ node.OrgAllow) (node.OrgMember, e
 // OrgRecover refuses.
 func (n *Node) OrgRecover(ctx context.Context) (node.Org, error) { return n.Org(ctx) }
 
-// Recover finds that nothing is lost.
-func (n *Node) Recover(context.Context, bool) (node.Recovery, error) {
-	return node.Recovery{Signs: true}, nil
+// Recover returns the state's Recovery. Who is sure signs again.
+func (n *Node) Recover(_ context.Context, sure bool) (r node.Recovery, err error) {
+	n.Change(func(s *State) {
+		r = s.Recovery
+		if sure {
+			r.Signs, r.Why = true, ""
+		}
+		if r.Signs {
+			s.Status.ReadOnly = ""
+		}
+	})
+	return r, nil
 }
 
-// Witness is of a network without witnesses.
-func (n *Node) Witness(context.Context) (node.WitnessStatus, error) {
-	return node.WitnessStatus{Witnesses: []node.WitnessSeat{}}, nil
+// Witness returns the state's Witness.
+func (n *Node) Witness(context.Context) (w node.WitnessStatus, err error) {
+	n.look(func(s *State) { w = s.Witness })
+	return w, nil
 }
 
 // BeWitness finds that the network has none.

@@ -48,6 +48,7 @@ func Sample(now time.Time, offers int) State {
 			spent += r.Paid
 		}
 	}
+	sampleCredit(&s)
 	s.Rows, s.History = sampleRows(now, me), sampleHistory(now)
 	s.Why, s.Now = sampleWhy(now), now
 	s.Status = node.Status{
@@ -137,6 +138,13 @@ func sampleReceipts(rnd *rand.Rand, now time.Time, me ledger.Account) []node.Rec
 		list = append(list, r)
 	}
 	list[0].State, list[0].Paid = "open", 0
+	for i, state := range map[int]string{2: "complete", 7: "complete", 10: "open", 13: "expired"} { // given, not worked for
+		r := &list[i]
+		r.Transfer, r.State, r.Units, r.Fuel = true, state, 0, 0
+		if state != "complete" {
+			r.Paid = 0
+		}
+	}
 	list[4].Verified, list[4].Problem = false, "the payee's signature is of another account"
 	return list
 }

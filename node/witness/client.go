@@ -59,6 +59,7 @@ type Client struct {
 	seats []*seat    // in the order of the genesis
 	local *ledger.Witness
 	ready bool // a quorum answered last time, and none of it knows more of our chain than the book
+	last  Certified
 }
 
 // New prepares a Client; Close ends it.
@@ -116,7 +117,38 @@ func (c *Client) Certify(ctx context.Context, lock []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.gather(ctx, target{lock, e, e.Digest()})
+	t := target{lock, e, e.Digest()}
+	cert, err := c.gather(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	c.keep(t, cert)
+	return cert.Encode(), nil
+}
+
+// A Certified is a lock that a quorum has signed.
+type Certified struct {
+	Lock ledger.Digest
+	Seq  uint64           // its place in the chain
+	By   []ledger.Account // witnesses, in the order of the genesis
+	At   time.Time
+}
+
+// Last is the last lock that Certify got a certificate for; false if there was none.
+func (c *Client) Last() (Certified, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last, !c.last.At.IsZero()
+}
+
+func (c *Client) keep(t target, cert ledger.Certificate) {
+	last := Certified{Lock: t.d, Seq: t.e.Seq, At: time.Now()}
+	for _, s := range cert {
+		last.By = append(last.By, c.genesis.Witnesses[s.Witness])
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = last
 }
 
 // A target is the entry that statements are wanted on.
@@ -153,7 +185,7 @@ func (c *Client) note(s *seat, err error) {
 }
 
 // gather has every witness asked about an entry until a quorum has signed.
-func (c *Client) gather(ctx context.Context, t target) ([]byte, error) {
+func (c *Client) gather(ctx context.Context, t target) (ledger.Certificate, error) {
 	var mu sync.Mutex
 	var statements [][]byte
 	err := c.all(ctx, func(ctx context.Context, s *seat) error {
@@ -173,8 +205,7 @@ func (c *Client) gather(ctx context.Context, t target) ([]byte, error) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	cert, err := c.genesis.Certify(statements[:c.genesis.Quorum()]...) // no more than it takes
-	return cert.Encode(), err
+	return c.genesis.Certify(statements[:c.genesis.Quorum()]...) // no more than it takes
 }
 
 // all has every witness that was not convicted asked at once, until a quorum has answered or cannot any more, which

@@ -251,6 +251,11 @@ func TestQuorumSignsAndADeadWitnessIsNotMissed(t *testing.T) {
 		lock := payer.reserve(t, payee.book.Account(), ledger.Credit, time.Hour)
 		cert := ok(payer.client.Certify(t.Context(), lock.Raw))(t)
 		ok(payee.book.AcceptWitnessed(t.Context(), lock.Raw, cert, time.Now()))(t)
+		last, known := payer.client.Last()
+		signed := ok(ledger.ParseCertificate(cert))(t)
+		if !known || last.Lock != lock.Digest || len(last.By) != 3 || last.By[2] != w.genesis.Witnesses[signed[2].Witness] {
+			t.Errorf("last certificate %+v", last)
+		}
 	}
 	w.nodes[2].stop() // one more is one too many
 	lock := payer.reserve(t, payee.book.Account(), ledger.Credit, time.Hour)
