@@ -29,6 +29,9 @@ func newReceiptRow(r node.Receipt, me ledger.Account) receiptRow {
 	if r.Payer == me {
 		row.with = r.Payee
 	}
+	if r.Transfer {
+		row.state = row.moved()
+	}
 	row.hay = strings.ToLower(strings.Join([]string{row.id, r.ID.String(), r.Job.String(), row.with.String(), row.state, row.signature(), row.problem}, " "))
 	return row
 }
@@ -42,6 +45,14 @@ func (r *receiptRow) signature() string {
 		return "valid"
 	}
 	return "unchecked"
+}
+
+// job is the job that was worked for, "-" for a transfer.
+func (r *receiptRow) job() string {
+	if r.Transfer {
+		return "-"
+	}
+	return "j-" + r.Job.Short()
 }
 
 func receiptTable() table[receiptRow] {
@@ -66,14 +77,14 @@ func receiptTable() table[receiptRow] {
 				text: func(r *row, _ time.Time) string { return count(r.Units) }},
 			{field: "fuel", head: "Gfuel", width: 9, right: true, need: 90, num: func(r *row) float64 { return float64(r.Fuel) / 1e9 },
 				text: func(r *row, _ time.Time) string { return fmt.Sprintf("%.2f", float64(r.Fuel)/1e9) }},
-			{field: "state", width: 9, str: func(r *row) string { return r.state }},
+			{field: "state", width: 11, str: func(r *row) string { return r.state }},
 			{field: "signed", head: "SIGNATURES", width: 10, str: (*row).signature, tint: func(r *row) style {
 				if r.Problem != "" {
 					return bad
 				}
 				return plain
 			}},
-			{field: "job", width: 10, need: 96, str: func(r *row) string { return "j-" + r.Job.Short() }},
+			{field: "job", width: 10, need: 96, str: (*row).job},
 		},
 	}
 }
@@ -110,11 +121,24 @@ func (m *model) wantReceipts(every time.Duration) want {
 		return func(m *model) {
 			m.day = list
 			m.credit.set(rows, m.now)
+			m.ledger.transfers.set(transfersOf(rows), m.now)
 		}, err
 	}}
 }
 
-func (m *model) creditView(w, h int) block {
+func (m *model) receiptsPart() part {
+	return part{name: "Receipts", source: fromReceipts, list: &m.credit, wants: []want{m.wantReceipts(5 * time.Second), m.wantHistory(time.Minute)}, view: m.receiptsView,
+		open: func() tea.Cmd {
+			r := m.credit.selected()
+			m.dialog = &dialog{title: r.id, body: m.receiptFacts(r)}
+			return nil
+		},
+		id:      func() string { return m.credit.selected().ID.String() },
+		actions: []action{{keys: "v", label: "verify", help: "check the receipt's signatures in this program", why: (*model).whyNoRow, do: (*model).verify}},
+	}
+}
+
+func (m *model) receiptsView(w, h int) block {
 	top := 6
 	if h >= 30 {
 		top = min(h/3, 16)
@@ -142,6 +166,9 @@ func (m *model) creditView(w, h int) block {
 }
 
 func (m *model) receiptFacts(r *receiptRow) []string {
+	if r.Transfer {
+		return append(m.transferFacts(r), fact("signatures", r.signature()))
+	}
 	sign := r.signature()
 	switch {
 	case r.Problem != "":

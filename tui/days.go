@@ -62,11 +62,13 @@ func (m *model) daysBox(w, h int) block {
 		from, to := shortDate(days[0]), shortDate(days[len(days)-1])
 		lines = append(lines, faint.of(blanks(label)+from+blanks(max(len(days)-len(from)-len(to), 1))+to))
 	}
-	sums := fmt.Sprintf("earned %s  spent %s", credits(in), credits(out))
+	title := fmt.Sprintf("By day, %d", len(days))
+	sums := []string{fmt.Sprintf("earned %s  spent %s", credits(in), credits(out)), signed(in) + "  " + signed(-out)}
 	if granted > 0 { // by a mint, in an organisation's network
-		sums = fmt.Sprintf("granted %s  ", credits(granted)) + sums
+		long := fmt.Sprintf("granted %s  ", credits(granted))
+		sums = []string{long + sums[0], long + sums[1], signed(granted+in) + "  " + signed(-out)}
 	}
-	return m.g.box(fmt.Sprintf("By day, %d", len(days)), sums, lines, w, h)
+	return m.g.box(title, longest(boxRoom(title, w), sums...), lines, w, h)
 }
 
 // shortDate is the month and the day.

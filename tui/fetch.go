@@ -22,6 +22,11 @@ const (
 	fromReceipts
 	fromHistory
 	fromWhy
+	fromOrg
+	fromWitness
+	fromFrozen
+	fromPeer
+	fromJobWhy
 )
 
 // A poll is how far a source is.
@@ -54,13 +59,13 @@ func (m *model) wants() []want {
 		return []want{m.wantOffers(2 * time.Second), m.wantReceipts(time.Minute)}
 	case jobs:
 		if m.open != nil {
-			return m.open.wants(m)
+			return append(m.open.wants(m), m.open.wantPlan(m.node)...)
 		}
 		return []want{m.wantJobs(time.Second)}
 	case credit:
-		return []want{m.wantReceipts(5 * time.Second), m.wantHistory(time.Minute)}
+		return m.part().wants
 	case peers:
-		return []want{m.wantPeers(2 * time.Second)}
+		return append([]want{m.wantPeers(2 * time.Second)}, m.wantStanding(2*time.Second)...)
 	case settings:
 		return []want{m.wantWhy(time.Second)}
 	}
@@ -132,7 +137,16 @@ const byHand source = -1
 
 // act runs a call that a key began; its error becomes a line on the screen.
 func (m *model) act(f func(context.Context) (func(*model), error)) tea.Cmd {
-	return m.call(func(ctx context.Context) tea.Msg {
+	return m.actWith(m.call, f)
+}
+
+// actSlowly is act for a call that waits for other machines.
+func (m *model) actSlowly(f func(context.Context) (func(*model), error)) tea.Cmd {
+	return m.actWith(m.slow, f)
+}
+
+func (m *model) actWith(call caller, f func(context.Context) (func(*model), error)) tea.Cmd {
+	return call(func(ctx context.Context) tea.Msg {
 		take, err := f(ctx)
 		if err != nil {
 			text := explain(err)

@@ -130,5 +130,13 @@ func plural(n uint64, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return count(n) + " " + one + "s"
+	return count(n) + " " + many(one)
+}
+
+// many is the plural of a regular noun.
+func many(one string) string {
+	if one[len(one)-1] == 's' {
+		return one + "es"
+	}
+	return one + "s"
 }

@@ -35,6 +35,19 @@ func (g glyphs) box(title, remark string, body []string, w, h int) block {
 	return append(out, faint.of(g.bl+strings.Repeat(g.h, w-2)+g.br))
 }
 
+// boxRoom is how many cells of a remark a box w cells wide shows beside its title.
+func boxRoom(title string, w int) int { return w - cells(title) - 10 }
+
+// longest is the first of texts, longest first, that fits into w cells, else the last.
+func longest(w int, texts ...string) string {
+	for _, t := range texts {
+		if cells(t) <= w {
+			return t
+		}
+	}
+	return texts[len(texts)-1]
+}
+
 // sized makes a block of w by h cells out of lines.
 func sized(lines []string, w, h int) block {
 	out := make(block, max(h, 0))

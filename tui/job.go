@@ -22,6 +22,7 @@ type jobView struct {
 	cols   int     // cells of a row when last drawn
 	rows   int
 	per    uint64 // units of a cell when last drawn
+	plan   string // what the plan is up to, "" when there is none
 
 	log    bool     // shown
 	lines  []string // of the log
@@ -122,7 +123,7 @@ func (v *jobView) view(m *model, w, h int) block {
 		}
 		return m.g.box("Job", "", wrap(text, w-4), w, h)
 	}
-	head := v.header(m, w)
+	head := v.header(m, w, h/2)
 	h -= len(head)
 	logHeight := 0
 	if v.log || h >= 40 {
@@ -147,7 +148,8 @@ func (v *jobView) view(m *model, w, h int) block {
 	return out
 }
 
-func (v *jobView) header(m *model, w int) block {
+// header is at most h lines.
+func (v *jobView) header(m *model, w, h int) block {
 	j := v.job
 	right := fmt.Sprintf("%s of %s   %s of %s   %s", count(j.Done), j.total(), credits(j.Spent), j.Budget, plural(uint64(len(j.Peers)), "peer"))
 	if e := j.eta(m.now); e != "-" {
@@ -165,6 +167,11 @@ func (v *jobView) header(m *model, w int) block {
 	if j.why != "" {
 		lines = append(lines, j.tint().of(j.why))
 	}
+	lines = append(lines, j.planFacts(m, w-4)...)
+	if v.plan != "" && !j.ended() {
+		lines = append(lines, factWrapped("plan", v.plan, w-4)...)
+	}
+	lines = lines[:min(len(lines), max(h-2, 1))]
 	title := fmt.Sprintf("%s %s  %s", j.id, j.name, strings.ToUpper(string(j.State)))
 	return m.g.box(title, right, lines, w, len(lines)+2)
 }

@@ -42,6 +42,8 @@ func (r *jobRow) eta(now time.Time) string {
 	switch {
 	case r.ended():
 		return "-"
+	case r.Estimate != nil && !r.Estimate.Over:
+		return span(r.Estimate.Ends.Sub(now))
 	case r.State == node.JobWaiting || !r.Closed || r.Done == 0 || r.Done > r.Units:
 		return "?"
 	}
@@ -88,6 +90,8 @@ func jobTable() table[jobRow] {
 				text: func(r *row, _ time.Time) string { return credits(r.Budget) }},
 			{field: "eta", width: 7, right: true, need: 88, str: func(r *row) string { return r.eta(r.Created) },
 				text: func(r *row, now time.Time) string { return r.eta(now) }},
+			{field: "due", width: 9, need: 104, str: func(r *row) string { return r.due(r.Created) },
+				text: func(r *row, now time.Time) string { return r.due(now) }, tint: (*row).dueTint},
 			{field: "why", width: 30, need: 128, str: func(r *row) string { return r.why }},
 		},
 	}
@@ -119,9 +123,11 @@ func (m *model) jobsView(w, h int) block {
 			fact("job", r.ID.String()), fact("state", r.tint().of(string(r.State))),
 			fact("started", r.Created.In(m.now.Location()).Format("2006-01-02 15:04:05")),
 			fact("units", fmt.Sprintf("%s of %s done, %s running, %s failed", count(r.Done), r.total(), count(r.Running), count(r.Failed))),
-			fact("credits", fmt.Sprintf("%s spent of at most %s", credits(r.Spent), r.Budget)),
-			fact("replicas", fmt.Sprintf("%s, %s outvoted", replicas(r.Verify), count(r.Disputes))),
 		}
+		facts = append(facts, r.planFacts(m, w-4)...)
+		facts = append(facts,
+			fact("credits", fmt.Sprintf("%s spent of at most %s", credits(r.Spent), r.Budget)),
+			fact("replicas", fmt.Sprintf("%s, %s outvoted", replicas(r.Verify), count(r.Disputes))))
 		if r.Doubtful > 0 {
 			facts = append(facts, fact("in doubt", fmt.Sprintf("%s results, unchecked, of hosts that were wrong later", count(r.Doubtful))))
 		}

@@ -38,7 +38,7 @@ func (m *model) list() list {
 	case m.screen == jobs && m.open == nil:
 		return &m.jobs
 	case m.screen == credit:
-		return &m.credit
+		return m.part().list
 	case m.screen == peers:
 		return &m.peers
 	}
@@ -78,8 +78,7 @@ func (m *model) actions() []action {
 	case jobs:
 		list = append(list, action{keys: "K", label: "cancel", help: "cancel the job under the cursor, after a question", why: (*model).whyNoCancel, do: (*model).askCancel})
 	case credit:
-		list[0].label, list[0].help = "receipt", "show the receipt under the cursor"
-		list = append(list, action{keys: "v", label: "verify", help: "check the receipt's signatures in this program", why: (*model).whyNoRow, do: (*model).verify})
+		list = append(list, m.partActions()...)
 	case peers:
 		list[0].label, list[0].help = "details", "show the peer under the cursor"
 		list = append(list, action{keys: "i", label: "invite", help: "a code that brings another PC in", do: (*model).invite})
@@ -126,7 +125,7 @@ var jobActions = []action{
 var everywhere = []action{
 	{keys: "1 2 3 4 5 6", help: "go to that screen; Tab and Shift-Tab to the next and the one before"},
 	{keys: "j k", help: "or arrows: move; g G first and last, PgUp PgDn a screen"},
-	{keys: ":", help: "a command: a screen's name, a job's id, donate, pause, quit"},
+	{keys: ":", help: "a command: a screen's name, a part of the ledger, a job's id, send elm 2.50, donate, pause, quit"},
 	{keys: "?", help: "this help"},
 	{keys: "q", help: "quit; the node keeps running"},
 }
@@ -267,8 +266,7 @@ func (m *model) enter() tea.Cmd {
 		m.openJob(m.jobs.selected().ID.String())
 		m.ask(fromJob)
 	case credit:
-		r := m.credit.selected()
-		m.dialog = &dialog{title: r.id, body: m.receiptFacts(r)}
+		return m.part().open()
 	case market:
 		r := m.offers.selected()
 		m.dialog = &dialog{title: r.name, body: m.offerFacts(r, 80)}
@@ -289,7 +287,7 @@ func (m *model) copy() tea.Cmd {
 	case m.screen == market:
 		id = clean(m.offers.selected().Peer)
 	case m.screen == credit:
-		id = m.credit.selected().ID.String()
+		id = m.part().id()
 	case m.screen == peers:
 		id = m.peers.selected().id
 	}
@@ -380,19 +378,26 @@ func (m *model) command(text string) tea.Cmd {
 			return nil
 		}
 	}
+	if len(word) > 2 && m.goToPart(word) {
+		return nil
+	}
 	switch word {
 	case "q", "quit":
 		return tea.Quit
 	case "help":
 		m.dialog = m.help()
 		return nil
-	case "donate", "pause", "resume":
+	case "donate", "pause", "resume", "send":
 		if m.status == nil || m.lost != nil {
 			m.say("the node is not there: only screens and quit work")
 			return nil
 		}
 		if word == "donate" {
 			return m.toggleDonate()
+		}
+		if word == "send" {
+			_, to, _ := strings.Cut(strings.TrimSpace(text), " ") // as it was typed
+			return m.prepareSend(to)
 		}
 		if why := m.whyNoPause(); why != "" {
 			m.say(why)

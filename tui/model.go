@@ -15,6 +15,12 @@ const tickEvery = 250 * time.Millisecond
 // callTimeout bounds one call to the node.
 const callTimeout = 5 * time.Second
 
+// slowTimeout bounds one that waits for other machines, which the node bounds too.
+const slowTimeout = 150 * time.Second
+
+// A caller makes a command of a call to the node, with a deadline.
+type caller func(func(context.Context) tea.Msg) tea.Cmd
+
 type screen int
 
 const (
@@ -34,9 +40,10 @@ type model struct {
 	node  Node
 	opts  Options
 	g     glyphs
-	call  func(func(context.Context) tea.Msg) tea.Cmd // runs f with a deadline
-	tick  func(time.Duration) tea.Cmd                 // sends a tickMsg later
-	retry func()                                      // looks for a lost node now
+	call  caller
+	slow  caller                      // for calls that wait for other machines
+	tick  func(time.Duration) tea.Cmd // sends a tickMsg later
+	retry func()                      // looks for a lost node now
 
 	w, h   int
 	now    time.Time
@@ -53,7 +60,10 @@ type model struct {
 	credit  table[receiptRow]
 	day     []node.Receipt // newest first, all that the last day knows
 	history node.History
-	open    *jobView // nil: the list of jobs
+	ledger  ledgerPane
+
+	standing standing
+	open     *jobView // nil: the list of jobs
 
 	settings settingsPane
 
@@ -66,20 +76,23 @@ type model struct {
 
 func newModel(ctx context.Context, n Node, f *feed, o Options) *model {
 	m := &model{node: n, opts: o, g: unicodeGlyphs, retry: f.retry, polls: map[source]*poll{},
-		offers: offerTable(), jobs: jobTable(), peers: peerTable(), credit: receiptTable()}
+		offers: offerTable(), jobs: jobTable(), peers: peerTable(), credit: receiptTable(), ledger: newLedgerPane()}
 	if o.ASCII {
 		m.g = asciiGlyphs
 	}
 	m.tick = func(d time.Duration) tea.Cmd {
 		return tea.Tick(d, func(now time.Time) tea.Msg { return tickMsg{now, f.take()} })
 	}
-	m.call = func(f func(context.Context) tea.Msg) tea.Cmd {
-		return func() tea.Msg {
-			ctx, cancel := context.WithTimeout(ctx, callTimeout)
-			defer cancel()
-			return f(ctx)
+	within := func(d time.Duration) caller {
+		return func(f func(context.Context) tea.Msg) tea.Cmd {
+			return func() tea.Msg {
+				ctx, cancel := context.WithTimeout(ctx, d)
+				defer cancel()
+				return f(ctx)
+			}
 		}
 	}
+	m.call, m.slow = within(callTimeout), within(slowTimeout)
 	return m
 }
 
@@ -133,6 +146,7 @@ func (m *model) hear(t tickMsg) {
 	m.jobs.settle(m.now)
 	m.peers.settle(m.now)
 	m.credit.settle(m.now)
+	m.ledger.settle(m.now)
 	if m.now.After(m.until) {
 		m.toast = ""
 	}

@@ -82,10 +82,13 @@ func (m *model) donation() string {
 func (m *model) balanceBox(w, h int) block {
 	b := m.status.Balance
 	in, out := flows(m.day, m.status.Account, m.now, day)
-	remark := fmt.Sprintf("earned %s  spent %s", credits(in), credits(out))
-	if locked := "  locked " + credits(b.Locked); b.Locked != 0 && len(remark+locked) <= w-len("┌ Credits, 24 h ─  ─┐") {
-		remark += locked
+	const title = "Credits, 24 h"
+	sums := fmt.Sprintf("earned %s  spent %s", credits(in), credits(out))
+	remarks := []string{sums, signed(in) + "  " + signed(-out)}
+	if b.Locked != 0 {
+		remarks = append([]string{sums + "  locked " + credits(b.Locked)}, remarks...)
 	}
+	remark := longest(boxRoom(title, w), remarks...)
 	var lines []string
 	switch {
 	case m.polls[fromReceipts] == nil || m.polls[fromReceipts].busy && m.day == nil:
@@ -98,7 +101,7 @@ func (m *model) balanceBox(w, h int) block {
 		width := max(w-4, 1)
 		lines = m.g.dayChart(balances(m.day, m.status.Account, b.Net, m.now, width), m.now, width, h-2)
 	}
-	return m.g.box("Credits, 24 h", remark, lines, w, h)
+	return m.g.box(title, remark, lines, w, h)
 }
 
 func (m *model) jobsBox(w, h int) block {

@@ -80,6 +80,7 @@ func (m *model) peersView(w, h int) block {
 			fact("peer", r.id), fact("account", r.Account.String()), fact("reached", r.via()+", round trip "+rtt(r.RTTMs)),
 			fact("connected", since(m.now, r.Since)+" ago"), fact("agent", r.agent),
 		}
+		facts = append(facts[:3], append(m.standingFacts(r.Account, w-4), facts[3:]...)...)
 		if r.Account.IsZero() {
 			facts[1] = fact("account", "unknown until its binding is seen")
 		}

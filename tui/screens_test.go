@@ -8,6 +8,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/nodetest"
 )
@@ -16,7 +17,7 @@ func TestEveryScreenFitsEverySize(t *testing.T) {
 	for _, size := range [][2]int{{60, 15}, {79, 20}, {80, 24}, {100, 30}, {120, 40}, {159, 45}, {160, 48}, {200, 60}} {
 		for _, asciiOnly := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%dx%d ascii %v", size[0], size[1], asciiOnly), func(t *testing.T) {
-				r := newRig(t, nodetest.Sample(start, 300), size[0], size[1], Options{ASCII: asciiOnly})
+				r := newRig(t, nodetest.Granted(start, 300), size[0], size[1], Options{ASCII: asciiOnly})
 				for key, texts := range map[string][]string{
 					"1": {"[1 Overview]", "This machine", "accepting", "Events"},
 					"2": {"[2 Market]", "Offers", "cr/Tfuel", "sort: score"},
@@ -33,6 +34,11 @@ func TestEveryScreenFitsEverySize(t *testing.T) {
 					r.keys("esc", "p")
 					r.check()
 					r.keys("p")
+				}
+				for range r.m.parts() {
+					r.keys(":ledger", "enter", "l")
+					r.tick(5 * time.Second)
+					r.check()
 				}
 				r.keys("3")
 				r.tick(3 * time.Second)
@@ -154,9 +160,18 @@ func visit(r *rig) {
 	}
 	r.keys("2", "enter")
 	r.check()
-	r.keys("esc", "4", "enter")
+	r.keys("esc", "4")
+	for range r.m.parts() {
+		r.tick(5 * time.Second)
+		for _, k := range []string{"p", "enter", "esc", "p", "y", "?", "esc", "l"} {
+			r.keys(k)
+			r.check()
+		}
+	}
+	r.keys("5", "p")
+	r.tick(5 * time.Second)
 	r.check()
-	r.keys("esc", "3", "enter")
+	r.keys("p", "3", "enter")
 	r.tick(5 * time.Second)
 	r.keys("f", "l")
 	r.tick(5 * time.Second)
@@ -165,7 +180,9 @@ func visit(r *rig) {
 
 // hostile is a network where everybody is called text.
 func hostile(text string) nodetest.State {
-	s := nodetest.Sample(start, 5)
+	s := nodetest.Granted(start, 5)
+	plan(late)(&s)
+	s.Jobs[0].Optimise = exec.Optimise(text)
 	for i := range s.Offers {
 		o := &s.Offers[i]
 		o.Name, o.Capacity.Arch, o.Capacity.OS, o.Capacity.Engines = text, text, text, []string{text, text}
@@ -190,6 +207,28 @@ func hostile(text string) nodetest.State {
 	}
 	for i := range s.Events {
 		s.Events[i].Text, s.Events[i].Level = text, text
+	}
+	for a, v := range s.Views {
+		v.Why = text
+		s.Views[a] = v
+	}
+	org := *s.Org
+	org.Name, org.Problem, org.Members = text, text, append([]node.OrgMember(nil), org.Members...)
+	for i := range org.Members {
+		org.Members[i].Name, org.Members[i].Every = text, text
+	}
+	s.Org = &org
+	s.Witness.NetName, s.Witness.Witnesses = text, append([]node.WitnessSeat(nil), s.Witness.Witnesses...)
+	for i := range s.Witness.Witnesses {
+		x := &s.Witness.Witnesses[i]
+		x.Here, x.Name, x.Peer, x.Why = false, text, text, text
+	}
+	for i := range s.Caught.List {
+		x := &s.Caught.List[i]
+		x.Name, x.Role, x.Why = text, text, text
+	}
+	for id := range s.JobWhys {
+		s.JobWhys[id] = node.JobWhy{Plan: text, Kept: []node.WhyStep{{Count: 1, Why: text}}}
 	}
 	st := &s.Status
 	st.NetName, st.Version, st.Peer, st.ReadOnly, st.Addrs, st.Host.Why = text, text, text, text, []string{text}, text

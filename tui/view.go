@@ -116,7 +116,7 @@ func (m *model) tabs() string {
 	case m.lost != nil:
 		right = bad.of(fmt.Sprintf("stale %s, retrying (r)", strings.TrimSpace(since(m.now, m.lostAt)))) + " "
 	case m.status.ReadOnly != "":
-		right = warn.of("ledger read-only (6)") + " "
+		right = warn.of("ledger read-only (4)") + " "
 	}
 	if m.w-cells(b.String())-cells(right) < 1 { // narrow: the notice matters more than the other names
 		return between(" "+active.of(fmt.Sprintf("[%d %s]", m.screen+1, screenNames[m.screen])), right, m.w)
@@ -182,7 +182,7 @@ func (m *model) tableView(t list, title, one, empty string, w, h int) block {
 		case err != nil:
 			text = clean(err.Error())
 		case all > 0:
-			text = fmt.Sprintf("No %ss match %s. c clears the filter.", one, filter)
+			text = fmt.Sprintf("No %s match %s. c clears the filter.", many(one), filter)
 		case m.polls[m.source()] == nil || m.polls[m.source()].at.IsZero() || m.polls[m.source()].busy:
 			text = "Reading…"
 		}
@@ -210,7 +210,7 @@ func (m *model) source() source {
 	case jobs:
 		return fromJobs
 	case credit:
-		return fromReceipts
+		return m.part().source
 	}
 	return fromPeers
 }
