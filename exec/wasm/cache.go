@@ -26,7 +26,7 @@ import (
 // A cache keeps compiled modules on disk:
 //
 //	ROOT/key              32 random bytes, 0600
-//	ROOT/modules/ENTRY/   module.wasm (outline of the instrumented module), wazero-…/… (machine code), mac;
+//	ROOT/modules/ENTRY/   module.wasm (outline of the instrumented module), machine code (see codeCache), mac;
 //	                      or native (a program of the second tier), mac
 //
 // An entry counts only when its HMAC-SHA-256 under the key is right: wazero itself checks no
@@ -106,7 +106,7 @@ func macKey(path string) ([]byte, error) {
 // entryName is what a compiled module depends on: module, memory limit, costs, engine, machine.
 func entryName(module ledger.Digest, limit uint32) string {
 	h := sha256.New()
-	h.Write([]byte("p3 module 2"))
+	h.Write([]byte("p3 module 3"))
 	h.Write(module[:])
 	costs := CostTable()
 	h.Write(costs[:])

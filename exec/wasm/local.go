@@ -140,7 +140,7 @@ func loadEntry(ctx context.Context, dir string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile cache: %w", err)
 	}
-	return compile(ctx, b, dir, false)
+	return load(ctx, b, dir, false)
 }
 
 func readProgram(path string, hash ledger.Digest) ([]byte, error) {

@@ -62,9 +62,22 @@ type program struct {
 	mod   wazero.CompiledModule
 }
 
-// compile makes an instrumented module ready. dir is wazero's own cache folder for just this
+// compile makes an instrumented module ready. dir is a folder of machine code for just this
 // module, "" for none: the caller answers for what is in it.
 func compile(ctx context.Context, instrumented []byte, dir string, interpret bool) (p *program, err error) {
+	if p, err = load(ctx, instrumented, dir, interpret); err != nil {
+		return nil, err
+	}
+	if err = linkable(p.mod); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// load is compile for what compile has accepted before: looking at each function's type again would
+// take as long as the rest.
+func load(ctx context.Context, instrumented []byte, dir string, interpret bool) (p *program, err error) {
 	config := wazero.NewRuntimeConfig()
 	if interpret {
 		config = wazero.NewRuntimeConfigInterpreter()
@@ -77,7 +90,7 @@ func compile(ctx context.Context, instrumented []byte, dir string, interpret boo
 		}
 	}()
 	if dir != "" {
-		if p.cache, err = wazero.NewCompilationCacheWithDir(dir); err != nil {
+		if p.cache, err = newCodeCache(dir); err != nil {
 			return nil, fmt.Errorf("open compile cache: %w", err)
 		}
 		config = config.WithCompilationCache(p.cache)
@@ -92,7 +105,7 @@ func compile(ctx context.Context, instrumented []byte, dir string, interpret boo
 		}
 		return nil, bad("%s", err)
 	}
-	return p, linkable(p.mod)
+	return p, nil
 }
 
 func (p *program) close() {
