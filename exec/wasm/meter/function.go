@@ -4,6 +4,7 @@ package meter
 type operand struct {
 	typ   byte
 	taint int32
+	addr  address
 }
 
 // A frame is an entry of the control stack (specification, appendix A.3).
@@ -23,6 +24,7 @@ type frame struct {
 	targeted bool // some branch goes to its end
 	synced   bool // the fuel global is exact at every branch to its end so far
 	entry    bool // if: the global was exact where it branched
+	serial   int  // over all frames of the function, from 1
 }
 
 // labels is what a branch to the frame carries.
@@ -100,6 +102,12 @@ type function struct {
 	nested int // loops around
 	nan    nan
 
+	bases    []base
+	known    []localAddress // by local
+	scans    int            // so far
+	accesses []access
+	opened   int // frames
+
 	marks    []mark
 	operands []byte // of marks
 	run      int    // of marks
@@ -128,7 +136,9 @@ const (
 	localF64
 	localV128
 	localSpill // see function.waiting
-	localRoles = localSpill + 5*maxSpill
+	localSum   = localSpill + 5*maxSpill
+	localHeld  = localSum + 5 // see function.hold
+	localRoles = localHeld + maxHeld
 )
 
 func (f *function) fail(reason string) { f.r.fail(reason) }
@@ -148,7 +158,8 @@ func (f *function) scan(i int) {
 	f.depth, f.deepens, f.isConst = 0, false, false
 	f.spent, f.budget = 0, 1<<20+maxTypeWork*(f.code.end-f.code.start)
 	f.nan.reset()
-	f.inner = 0
+	f.resetAddresses()
+	f.inner, f.opened = 0, 0
 	if n := len(f.locals); n > len(f.touched) {
 		f.touched = make([]int, 2*n) // loops of other functions have other numbers
 	}
@@ -224,6 +235,8 @@ func (f *function) push(fr frame) {
 	atMost("nested blocks", uint64(len(f.frames)), MaxBlockDepth)
 	fr.synced = true
 	fr.height = len(f.stack)
+	f.opened++
+	fr.serial = f.opened
 	f.frames = append(f.frames, fr)
 	f.pushTypes(fr.params)
 }

@@ -28,7 +28,8 @@ package meter
 // for integers as well, so it never holds a tainted value.
 //
 // An operator is made canonical just after it, where its result is on top of the stack,
-// once it is known (at the end of the function) that something observes it.
+// once it is known (at the end of the function) that something observes it; or a little later,
+// where it is stored and nothing can look there before (held.go).
 type nanClass byte
 
 const (

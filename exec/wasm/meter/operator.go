@@ -25,14 +25,19 @@ const (
 	opTableGet     = 0x25
 	opTableSet     = 0x26
 	opMemoryGrow   = 0x40
+	opF32Store     = 0x38
+	opF64Store     = 0x39
 	opI32Const     = 0x41
 	opI64Const     = 0x42
+	opI32Add       = 0x6a
+	opI32Sub       = 0x6b
 	opRefNull      = 0xd0
 	opRefIsNull    = 0xd1
 	opRefFunc      = 0xd2
 	opMisc         = 0xfc
 	opSIMD         = 0xfd
 
+	opV128Store  = 0xfd0b
 	opMemoryInit = 0xfc08
 	opDataDrop   = 0xfc09
 	opMemoryCopy = 0xfc0a
@@ -72,7 +77,7 @@ func (f *function) step() {
 		f.charge(uint64(o.cost), flush)
 	}
 	if o.sig {
-		f.plain(o, code)
+		f.plain(pos, o, code)
 		if code == opMemoryGrow && f.live() {
 			f.memoryGrow(pos)
 		}
@@ -85,6 +90,7 @@ func (f *function) step() {
 		f.endRun()
 		return
 	case code >= opMisc<<8:
+		f.accessed(pos, address{}, 0, 0)
 		f.bulk(pos, code, wasConst, c)
 	default:
 		f.variable(pos, code)
@@ -111,13 +117,14 @@ func (f *function) refuseOp(code, n uint32) {
 }
 
 // plain validates an operator whose types the table gives.
-func (f *function) plain(o *op, code uint32) {
+func (f *function) plain(pos int, o *op, code uint32) {
 	r := &f.r
+	var offset uint32
 	switch o.imm {
 	case immMemory:
-		f.memoryArg(o)
+		offset = f.memoryArg(o)
 	case immMemoryLane:
-		f.memoryArg(o)
+		offset = f.memoryArg(o)
 		if r.byte() >= 16>>o.arg {
 			f.fail("invalid lane index")
 		}
@@ -149,10 +156,24 @@ func (f *function) plain(o *op, code uint32) {
 		args[i] = f.popType(o.in[i])
 	}
 	taint := f.nan.operands(o, args[:len(o.in)])
+	result := operand{typ: o.out, taint: taint}
+	switch {
+	case o.imm == immMemory || o.imm == immMemoryLane:
+		f.accessed(pos, args[0].addr, offset, 1<<o.arg)
+		if code == opF32Store || code == opF64Store || code == opV128Store {
+			f.stored(pos)
+		}
+	case code == opMemoryGrow:
+		f.accessed(pos, address{}, 0, 0)
+	case code == opI32Const:
+		result.addr = address{baseZero, uint32(f.constant)}
+	case code == opI32Add || code == opI32Sub:
+		result.addr = args[0].addr.sum(args[1].addr, code == opI32Sub)
+	}
 	if o.out == 0 {
 		return
 	}
-	f.pushOperand(operand{o.out, taint})
+	f.pushOperand(result)
 	f.markNaN(taint)
 }
 
@@ -162,7 +183,8 @@ func (f *function) needMemory() {
 	}
 }
 
-func (f *function) memoryArg(o *op) {
+// memoryArg reads the alignment and returns the offset of a load or store.
+func (f *function) memoryArg(o *op) uint32 {
 	f.needMemory()
 	align := f.r.u32()
 	if align >= 64 && align < 128 {
@@ -171,7 +193,7 @@ func (f *function) memoryArg(o *op) {
 	if align > uint32(o.arg) {
 		f.fail("alignment must not be larger than natural")
 	}
-	f.r.u32()
+	return f.r.u32()
 }
 
 // variable validates parametric operators and those on locals, globals, tables and references.
@@ -206,7 +228,7 @@ func (f *function) variable(pos int, code uint32) {
 		if t == f32 || t == f64 {
 			taint = f.nan.read(i, t)
 		}
-		f.pushOperand(operand{t, taint})
+		f.pushOperand(operand{t, taint, f.readAddress(i)})
 		f.markNaN(taint)
 	case opLocalSet, opLocalTee:
 		i := f.local(pos, code)
@@ -216,6 +238,7 @@ func (f *function) variable(pos int, code uint32) {
 		} else if o.taint != 0 {
 			f.nan.flows = append(f.nan.flows, flow{int32(i), o.taint})
 		}
+		o.addr = f.setAddress(i, o.addr)
 		if code == opLocalTee {
 			o.typ = f.locals[i]
 			f.pushOperand(o)
@@ -271,7 +294,7 @@ func (f *function) selected(a, b operand) {
 		return
 	}
 	t := f.nan.add(taint{local: -1, typ: a.typ, lane: max(la, lb), from: [2]int32{a.taint, b.taint}})
-	f.pushOperand(operand{a.typ, t})
+	f.pushOperand(operand{typ: a.typ, taint: t})
 	f.markNaN(t)
 }
 

@@ -47,9 +47,9 @@ const (
 var opcodes = map[string][]byte{
 	"unreachable": {0x00}, "nop": {0x01}, "block": {0x02}, "loop": {0x03}, "if": {0x04}, "br": {0x0c}, "br_if": {0x0d},
 	"br_table": {0x0e}, "return": {0x0f}, "call": {0x10}, "call_indirect": {0x11}, "drop": {0x1a}, "select": {0x1b},
-	"local.get": {0x20}, "local.set": {0x21}, "local.tee": {0x22}, "i32.load": {0x28}, "i64.load": {0x29}, "f64.load": {0x2b}, "i32.store": {0x36},
+	"local.get": {0x20}, "local.set": {0x21}, "local.tee": {0x22}, "i32.load": {0x28}, "i64.load": {0x29}, "f32.load": {0x2a}, "f64.load": {0x2b}, "i32.store": {0x36},
 	"i64.store": {0x37}, "f32.store": {0x38}, "f64.store": {0x39}, "memory.size": {0x3f}, "memory.grow": {0x40}, "i32.const": {0x41},
-	"i64.const": {0x42}, "f32.const": {0x43}, "f64.const": {0x44}, "i32.eqz": {0x45}, "i32.lt_s": {0x48}, "i32.gt_s": {0x4a}, "i32.add": {0x6a},
+	"i64.const": {0x42}, "f32.const": {0x43}, "f64.const": {0x44}, "i32.eqz": {0x45}, "f32.eq": {0x5b}, "f64.eq": {0x61}, "i32.lt_s": {0x48}, "i32.gt_s": {0x4a}, "i32.add": {0x6a},
 	"i32.sub": {0x6b}, "i32.mul": {0x6c}, "i32.div_s": {0x6d}, "i32.rem_u": {0x70}, "i32.and": {0x71}, "i32.xor": {0x73},
 	"i64.add": {0x7c}, "i64.mul": {0x7e}, "i64.div_u": {0x80}, "i32.wrap_i64": {0xa7}, "i64.extend_i32_s": {0xac},
 	"memory.copy": {0xfc, 10}, "memory.fill": {0xfc, 11}, "table.size": {0xfc, 16},
@@ -59,7 +59,8 @@ var opcodes = map[string][]byte{
 	"f64.mul": {0xa2}, "f64.div": {0xa3}, "f64.min": {0xa4}, "f64.max": {0xa5}, "f64.copysign": {0xa6},
 	"f32.demote_f64": {0xb6}, "f64.promote_f32": {0xbb}, "i32.reinterpret_f32": {0xbc}, "i64.reinterpret_f64": {0xbd},
 	"f32x4.splat": {0xfd, 19}, "f64x2.splat": {0xfd, 20}, "f32x4.extract_lane": {0xfd, 31}, "f64x2.extract_lane": {0xfd, 33},
-	"f32x4.demote_f64x2_zero": {0xfd, 94}, "f64x2.promote_low_f32x4": {0xfd, 95}, "v128.load": {0xfd, 0}, "v128.store": {0xfd, 11}, "v128.not": {0xfd, 77},
+	"f32x4.demote_f64x2_zero": {0xfd, 94}, "f64x2.promote_low_f32x4": {0xfd, 95}, "v128.load": {0xfd, 0}, "v128.store": {0xfd, 11}, "v128.not": {0xfd, 77}, "v128.bitselect": {0xfd, 82},
+	"f32x4.eq": {0xfd, 65}, "f64x2.eq": {0xfd, 71}, "f64x2.add": {0xfd, 0xf0, 1},
 	"f32x4.abs": {0xfd, 0xe0, 1}, "f32x4.neg": {0xfd, 0xe1, 1}, "f32x4.sqrt": {0xfd, 0xe3, 1}, "f32x4.add": {0xfd, 0xe4, 1},
 	"f32x4.div": {0xfd, 0xe7, 1}, "f32x4.min": {0xfd, 0xe8, 1}, "f32x4.pmin": {0xfd, 0xea, 1}, "f32x4.nearest": {0xfd, 106},
 	"f64x2.abs": {0xfd, 0xec, 1}, "f64x2.neg": {0xfd, 0xed, 1}, "f64x2.sqrt": {0xfd, 0xef, 1}, "f64x2.sub": {0xfd, 0xf1, 1},
@@ -109,7 +110,7 @@ func assemble(b []byte, body []ins) []byte {
 			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(i.f)))
 		case "f64.const":
 			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(i.f))
-		case "i32.load", "i64.load", "f64.load", "i32.store", "i64.store", "f32.store", "f64.store", "v128.load", "v128.store":
+		case "i32.load", "i64.load", "f32.load", "f64.load", "i32.store", "i64.store", "f32.store", "f64.store", "v128.load", "v128.store":
 			b = uleb(append(b, 0), int(i.a))
 		case "memory.size", "memory.grow", "memory.fill", "table.size", "f32x4.extract_lane", "f64x2.extract_lane":
 			b = append(b, byte(i.a))

@@ -23,9 +23,15 @@ const (
 	opI64ExtendI32U = 0xad
 	opF32Const      = 0x43
 	opF64Const      = 0x44
+	opI32Eqz        = 0x45
+	opF32Add        = 0x92
+	opF64Add        = 0xa0
+	opF32Load       = 0x2a
+	opF64Load       = 0x2b
 	opMemorySize    = 0x3f
 
-	opV128Const     = 12 // after opSIMD
+	opV128Load      = 0 // after opSIMD, and those below
+	opV128Const     = 12
 	opF32x4Eq       = 65
 	opF32x4Ne       = 66
 	opF64x2Eq       = 71
@@ -33,6 +39,8 @@ const (
 	opI32x4Bitmask  = 164
 	opI64x2Bitmask  = 196
 	opV128Bitselect = 82
+	opF32x4Add      = 228
+	opF64x2Add      = 240
 )
 
 func appendU32(b []byte, v uint32) []byte { return binary.AppendUvarint(b, uint64(v)) }
@@ -53,6 +61,7 @@ func (f *function) rewrite(out []byte, i int) []byte {
 	f.emit = true
 	f.scan(i)
 	f.nan.solve()
+	f.resolveAddresses()
 	body := f.body[:0]
 	done := place{f.groups.end, 0}
 	for i := range f.marks {

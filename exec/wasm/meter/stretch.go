@@ -24,6 +24,8 @@ import "slices"
 //	  canonical 2; ... 2 to the end
 //	end
 //
+// Where it is safe, one look is for several values: see held.go.
+//
 // The compiler lays the second copy out behind the first, so that what is left is a compare
 // and a jump that is not taken. A stretch begins at a value that must be looked at and ends
 // after the last where the operand stack of its frame is empty; what is on it at a check
@@ -35,6 +37,7 @@ type mark struct {
 	run      int // marks of one run have no control operator between them
 	at       place
 	operands [2]int // in function.operands: types on the frame's stack, the value last
+	store    int    // access that stores it and has no other use for it, and one; or 0
 	cut      place  // where the frame's stack is empty again, or zero
 	tail     place  // where the run ends in a branch that a stretch may take along, or zero
 }
@@ -47,6 +50,7 @@ const (
 	maxChecks = 32 // soft: a statement is not divided
 	maxSpill  = 8  // operands that wait at a check
 	maxTail   = 64 // bytes up to a branch
+	maxHeld   = 8  // values that are looked at with a later one
 )
 
 // markNaN leaves room for making the value on top of the stack canonical.
@@ -129,7 +133,7 @@ func (f *function) stretch(i int) (list []int, end place) {
 
 // appendStretch writes both copies.
 func (f *function) appendStretch(b []byte, list []int, end place) []byte {
-	n := len(list)
+	n, held := len(list), f.held(list)
 	part := func(b []byte, i, labels int) []byte { // from mark i to the next, or to the end
 		from := f.marks[list[i]].at
 		from.edit++
@@ -143,34 +147,47 @@ func (f *function) appendStretch(b []byte, list []int, end place) []byte {
 	for range n + 1 {
 		b = append(b, opBlock, 0x40)
 	}
-	ifs := []int{}
+	ifs := []int{} // by their marks
 	for i, k := range list {
 		m := &f.marks[k]
 		t := &f.nan.taints[m.taint]
 		v := f.waiting(m, m.operands[1]-1)
-		b = appendU32(append(b, opLocalGet), v)
-		b = appendU32(append(b, opLocalGet), v)
+		together := i > 0 && held[i-1] > 0
+		if together {
+			b = f.appendSum(b, t, v)
+			v = f.sum(t.typ)
+		}
 		switch {
-		case t.typ == f32:
-			b = append(b, opF32Ge, opIf, 0x40)
+		case held[i] > 0:
+			looks := i + 1
+			for held[looks] > 0 {
+				looks++
+			}
+			b = f.appendHold(b, m, &f.marks[list[looks]], v, held[i]-1)
+		case t.typ != v128:
+			ge := byte(opF64Ge)
+			if t.typ == f32 {
+				ge = opF32Ge
+			}
+			b = append(f.appendTwice(b, v), ge, opIf, 0x40)
 			ifs = append(ifs, i)
-		case t.typ == f64:
-			b = append(b, opF64Ge, opIf, 0x40)
-			ifs = append(ifs, i)
-		case t.lane == laneF32:
-			b = append(b, opSIMD, opF32x4Ne)
-			b = appendU32(append(b, opSIMD), opI32x4Bitmask)
-			b = appendU32(append(b, opBrIf), uint32(len(ifs)+i))
 		default:
-			b = append(b, opSIMD, opF64x2Ne)
-			b = appendU32(append(b, opSIMD), opI64x2Bitmask)
-			b = appendU32(append(b, opBrIf), uint32(len(ifs)+i))
+			b = appendLanesNaN(f.appendTwice(b, v), t.lane)
+			if together {
+				b = append(b, opI32Eqz, opIf, 0x40)
+				ifs = append(ifs, i)
+			} else {
+				b = appendU32(append(b, opBrIf), uint32(len(ifs)+i))
+			}
 		}
 		b = part(f.resume(b, m), i, len(ifs)+n+1)
 	}
 	b = appendU32(append(b, opBr), uint32(len(ifs)+n))
 	for q := len(ifs) - 1; q >= 0; q-- {
 		b = append(b, opElse)
+		for i := ifs[q] - 1; i >= 0 && held[i] > 0; i-- {
+			b = f.appendRepair(b, &f.marks[list[i]], &f.marks[list[ifs[q]]], held[i]-1)
+		}
 		b = append(appendU32(append(b, opBr), uint32(q+1+ifs[q])), opEnd)
 	}
 	for i, k := range list {
@@ -182,6 +199,20 @@ func (f *function) appendStretch(b []byte, list []int, end place) []byte {
 		b = part(f.resume(b, m), i, n-i)
 	}
 	return append(b, opEnd)
+}
+
+func (f *function) appendTwice(b []byte, local uint32) []byte {
+	b = appendU32(append(b, opLocalGet), local)
+	return appendU32(append(b, opLocalGet), local)
+}
+
+// appendLanesNaN compares two equal v128 and leaves the lanes that are NaN, as bits.
+func appendLanesNaN(b []byte, lane byte) []byte {
+	ne, mask := uint32(opF32x4Ne), uint32(opI32x4Bitmask)
+	if lane == laneF64 {
+		ne, mask = opF64x2Ne, opI64x2Bitmask
+	}
+	return appendU32(append(appendU32(append(b, opSIMD), ne), opSIMD), mask)
 }
 
 // waiting is the local in which an operand of a mark waits.
