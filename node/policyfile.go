@@ -8,13 +8,15 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // MaxPolicy bounds a policy file, in bytes.
 const MaxPolicy = 256 << 10
 
 // ParsePolicy reads a policy file over base: YAML 1.2 or JSON, version 1, each key at most once.
-// Its errors name the line. A file without a key leaves base's value.
+// Its errors begin with line and column, "[3:1] ". A file without a key leaves base's value.
 func ParsePolicy(base HostPolicy, b []byte) (HostPolicy, error) {
 	if len(b) > MaxPolicy {
 		return base, &Problem{Code: CodeUsage, Message: fmt.Sprintf("policy of %d bytes, at most %d", len(b), MaxPolicy)}
@@ -24,7 +26,29 @@ func ParsePolicy(base HostPolicy, b []byte) (HostPolicy, error) {
 	if err := d.Decode(&m); err != nil && !errors.Is(err, io.EOF) {
 		return base, &Problem{Code: CodeUsage, Message: strings.TrimSpace(yaml.FormatError(err, false, true)), Hint: "correct it, or write it anew: p3 host policy --preset desktop"}
 	}
-	return base.take(m)
+	return base.take(m, func(key string, err error) error { return at(b, key, err) })
+}
+
+// at puts before an error where its key stands in a file.
+func at(b []byte, key string, err error) error {
+	var p *Problem
+	file, broken := parser.ParseBytes(b, 0)
+	if broken != nil || !errors.As(err, &p) {
+		return err
+	}
+	for _, doc := range file.Docs {
+		m, ok := doc.Body.(*ast.MappingNode)
+		if !ok {
+			continue
+		}
+		for _, v := range m.Values {
+			if k, ok := v.Key.(ast.ScalarNode); ok && fmt.Sprint(k.GetValue()) == key {
+				where := k.GetToken().Position
+				return &Problem{Code: p.Code, Message: fmt.Sprintf("[%d:%d] %s", where.Line, where.Column, p.Message), Hint: p.Hint}
+			}
+		}
+	}
+	return err
 }
 
 // Text is the policy as its file holds it: every key with what it does.

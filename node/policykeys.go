@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -184,34 +185,35 @@ func (p *HostPolicy) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return err
 	}
-	q, err := p.take(m)
+	q, err := p.take(m, func(_ string, err error) error { return err })
 	if err == nil {
 		*p = q
 	}
 	return err
 }
 
-// take applies a decoded file or object, preset first.
-func (p HostPolicy) take(m map[string]any) (HostPolicy, error) {
+// take applies a decoded file or object, preset first. about says of an error which key it is about.
+func (p HostPolicy) take(m map[string]any, about func(key string, err error) error) (HostPolicy, error) {
 	if v, ok := m["version"]; ok && fmt.Sprint(v) != "1" {
-		return p, &Problem{Code: CodeUsage, Message: fmt.Sprintf("host policy: version %v, this p3 knows version 1", v), Hint: "update p3, or write the policy anew: p3 host policy --preset desktop"}
+		return p, about("version", &Problem{Code: CodeUsage, Message: fmt.Sprintf("host policy: version %v, this p3 knows version 1", v), Hint: "update p3, or write the policy anew: p3 host policy --preset desktop"})
 	}
 	if v, ok := m["preset"]; ok && v != nil && v != "" {
 		var err error
 		if p, err = p.ApplyPreset(fmt.Sprint(v)); err != nil {
-			return p, err
+			return p, about("preset", err)
 		}
 	}
-	for name, v := range m {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		v := m[name]
 		if name == "version" || name == "preset" {
 			continue
 		}
 		text, err := textOf(v)
 		if err != nil {
-			return p, &Problem{Code: CodeUsage, Message: fmt.Sprintf("host policy: %s: %v", name, err)}
+			return p, about(name, &Problem{Code: CodeUsage, Message: fmt.Sprintf("host policy: %s: %v", name, err)})
 		}
 		if p, err = p.Set(name, text); err != nil {
-			return p, err
+			return p, about(name, err)
 		}
 	}
 	return p, nil

@@ -38,9 +38,9 @@ func (a *app) setHost(ctx context.Context, cl *node.Client, change node.HostChan
 
 func (a *app) policyCmd() *cobra.Command {
 	var preset string
-	var schema bool
+	var schema, edit bool
 	var text strings.Builder
-	text.WriteString("Show or change when, how much and to whom this machine is lent. A change applies to the running node at once,\nand to its next starts; without a node it waits in the file. Editing the file does the same.\n\nPresets:\n")
+	text.WriteString("Show or change when, how much and to whom this machine is lent. A change applies to the running node at once,\nand to its next starts; without a node it waits in the file. Editing the file does the same (--edit).\n\nPresets:\n")
 	for _, p := range node.Presets {
 		fmt.Fprintf(&text, "  %-16s %s\n", p.Name, p.For)
 	}
@@ -49,14 +49,21 @@ func (a *app) policyCmd() *cobra.Command {
 		fmt.Fprintf(&text, "  %-16s %s: %s\n", k.Name, k.Help, k.Form)
 	}
 	c := &cobra.Command{
-		Use: "policy [--preset NAME] [KEY=VALUE]...", Short: "Show or change when, how much and to whom this machine is lent",
+		Use: "policy [--edit | --preset NAME] [KEY=VALUE]...", Short: "Show or change when, how much and to whom this machine is lent",
 		Long: text.String() + "\n" + exitHelp,
 		Example: `  p3 host policy --preset laptop
   p3 host policy idle_after=10m hours=22:00-07:00 days=mon-fri
-  p3 host policy deny=+account:0x…`,
+  p3 host policy deny=+account:0x…
+  p3 host policy --edit`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if schema {
 				return a.print(node.PolicySchema())
+			}
+			if edit {
+				if preset != "" || len(args) > 0 {
+					return usage("--edit takes the whole policy: give no preset and no key with it")
+				}
+				return a.editPolicy(c.Context())
 			}
 			change := node.PolicyChange{Preset: preset, Set: map[string]string{}}
 			for _, kv := range args {
@@ -72,6 +79,7 @@ func (a *app) policyCmd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&preset, "preset", "", "begin with desktop, laptop or server; keys that follow change it")
+	c.Flags().BoolVar(&edit, "edit", false, "open the policy's file in $VISUAL or $EDITOR; what is wrong in it is shown with line and column, and not taken")
 	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the policy's file")
 	return c
 }
