@@ -95,7 +95,7 @@ func transferTable() table[receiptRow] {
 
 func (m *model) transfersPart() part {
 	t := &m.ledger.transfers
-	return part{name: "Transfers", source: fromReceipts, list: t, wants: []want{m.wantReceipts(2 * time.Second)},
+	return part{name: "Transfers", source: fromReceipts, list: t, wants: []want{m.wantReceipts(5 * time.Second)},
 		view: m.transfersView,
 		open: func() tea.Cmd {
 			r := t.selected()
