@@ -115,7 +115,7 @@ func (m *model) witnessesView(w, h int) block {
 		return m.g.box("Witnesses", "", []string{"Reading…"}, w, h)
 	case p.status.Of == 0:
 		return m.g.box("Witnesses", "", wrap("Network "+clean(p.status.NetName)+" has no witnesses. Who spends twice is found out and shut out for ever, and has had a bounded amount of work by then. "+
-			"With witnesses it does not work at all: who founds a network names them, p3 org init --witness.", w-4), w, h)
+			"Witnesses make that impossible: who founds a network names them, p3 org init --witness.", w-4), w, h)
 	}
 	return m.listUnder("Network "+clean(p.status.NetName), quorum(p.status.Need, p.status.Of, p.status.Faulty), m.witnessFacts(w-4), w, h, func(w, h int) block {
 		return m.tableView(&p.seats, "Witnesses", "witness", "", w, h)
