@@ -33,10 +33,14 @@ func (v Verify) String() string {
 	return strconv.Itoa(int(v))
 }
 
-// Set reads what String writes.
+// Set reads what String writes, and "off" for 1.
 func (v *Verify) Set(s string) error {
-	if s == "auto" {
+	switch s {
+	case "auto":
 		*v = VerifyAuto
+		return nil
+	case "off":
+		*v = 1
 		return nil
 	}
 	n, err := strconv.Atoi(s)

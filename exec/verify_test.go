@@ -30,6 +30,9 @@ func TestVerifyIsANumberOrAuto(t *testing.T) {
 			t.Errorf("%s: hosts commit: %v", word, v.Votes())
 		}
 	}
+	if v := Verify(5); v.Set("off") != nil || v != 1 {
+		t.Errorf("off is %d", v)
+	}
 	for _, word := range []string{"0", "-1", "-2", "8", "", "Auto", "two"} {
 		if v := Verify(1); v.Set(word) == nil {
 			t.Errorf("%q was taken for %d", word, v)

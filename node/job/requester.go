@@ -207,10 +207,13 @@ func (r *Requester) start(n *run, running bool) {
 	}
 }
 
-// Submit starts a job. It fills in the manifest's account, nonce and creation time.
+// Submit starts a job. It fills in the manifest's account, nonce and creation time, and our cost table if it names none.
 func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, error) {
 	m.Account, m.Created, m.Nonce = r.env.Book.Account(), time.Now().UnixMilli(), make([]byte, 16)
 	rand.Read(m.Nonce)
+	if m.Costs == (ledger.Digest{}) {
+		m.Costs = r.env.Costs
+	}
 	if err := m.Validate(); err != nil {
 		return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "correct the job and submit it again"}
 	}
