@@ -139,6 +139,7 @@ func (r *Requester) Resume() error {
 			close(n.done)
 		}
 		r.start(n, s.State == node.JobRunning)
+		n.unattended() // unless it was closed: whoever sent it inputs has lost us
 		return nil
 	})
 }
@@ -330,11 +331,12 @@ var errNoMoreInput = &node.Problem{Code: node.CodeUsage, Message: "the job takes
 
 // AddInputs takes units at, at+1, … from next until io.EOF. Units already known are read
 // and passed over, so that a sender who lost its connection may send again.
-func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, next func() (exec.Input, error)) (uint64, error) {
+func (r *Requester) AddInputs(ctx context.Context, id exec.JobID, at uint64, next func() (exec.Input, error)) (_ uint64, err error) {
 	n, err := r.run(id)
 	if err != nil {
 		return 0, err
 	}
+	defer n.attend()(&err)
 	n.inputs.Lock()
 	defer n.inputs.Unlock()
 	if err := n.saveInputs(ctx); err != nil { // some may wait for room on the disk

@@ -83,17 +83,19 @@ type run struct {
 	saving   chan struct{} // a token, held from a look at state to the end of the commit that replaces it
 	hasBlobs atomic.Bool   // some result has bytes outside the journal
 
-	mu      sync.Mutex // guards what follows
-	job     node.Job
-	state   jobState
-	fresh   []freshInput    // units from state.Units on
-	ahead   map[uint64]bool // finished, not below prefix
-	prefix  uint64          // all units below have durable results
-	fetched uint64          // results below were fetched
-	readers int
-	failed  map[uint64]bool // for the grid; at most maxFailed
-	changed chan struct{}   // closed and replaced at each change
-	ails    string          // see trouble
+	mu       sync.Mutex // guards what follows
+	job      node.Job
+	state    jobState
+	fresh    []freshInput    // units from state.Units on
+	ahead    map[uint64]bool // finished, not below prefix
+	prefix   uint64          // all units below have durable results
+	fetched  uint64          // results below were fetched
+	readers  int
+	senders  int             // of inputs
+	attended chan struct{}   // closed when one comes; nil = none is awaited, see unattended
+	failed   map[uint64]bool // for the grid; at most maxFailed
+	changed  chan struct{}   // closed and replaced at each change
+	ails     string          // see trouble
 }
 
 const maxFailed = 1 << 16
