@@ -122,7 +122,10 @@ type Spec struct {
 }
 
 // Stdio passes the caller's own streams to the guest. The files stay the caller's.
-type Stdio struct{ In, Out, Err *os.File }
+type Stdio struct {
+	In, Out, Err *os.File
+	Live         bool // a read of In gives what has come, however little: for who talks with the guest
+}
 
 // ErrFrozen is in the error of a run that reached its deadline after it had been frozen: how much
 // of the time was its own is uncertain, so it says nothing of the program.

@@ -67,7 +67,7 @@ type guest struct {
 	out, err  *sink
 	stdin     io.Reader
 	blocks    bool // stdin, stdout and stderr are other people's pipes
-	partial   bool // stdin may give less than was asked for: a person is typing
+	partial   bool // stdin may give less than was asked for: a person is typing, or a master reads results
 	rng       *rand.ChaCha8
 	slept     uint64 // ns the clock was moved on by sleeping
 

@@ -209,7 +209,7 @@ func (g *guest) passThrough(s *exec.Stdio) {
 	if g.stdin = io.Reader(bytes.NewReader(nil)); s.In != nil {
 		g.stdin = s.In
 		st, err := s.In.Stat()
-		g.partial = err == nil && st.Mode()&os.ModeCharDevice != 0
+		g.partial = s.Live || err == nil && st.Mode()&os.ModeCharDevice != 0
 	}
 	if g.out.to = io.Discard; s.Out != nil {
 		g.out.to = s.Out

@@ -375,6 +375,7 @@ func (p *Pool) start(ctx context.Context, s setup, streams *exec.Stdio, files ..
 	}
 	s.Bare, s.Streams, s.Foreground = p.opt.Bare, streams != nil, p.opt.Foreground || streams != nil
 	if streams != nil {
+		s.Live = streams.Live
 		null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 		if err != nil {
 			return nil, err

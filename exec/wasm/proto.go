@@ -61,6 +61,7 @@ type setup struct {
 	Spaces     bool   `cbor:"7,keyasint,omitempty"`  // it has namespaces of its own
 	Native     bool   `cbor:"10,keyasint,omitempty"` // become the program in Modules; open files 3 and 4 are its socket and memory
 	Compile    bool   `cbor:"11,keyasint,omitempty"` // compile one program natively, then end
+	Live       bool   `cbor:"13,keyasint,omitempty"` // see exec.Stdio
 	Nobody     bool   `cbor:"12,keyasint,omitempty"` // user 1 is there to become
 }
 

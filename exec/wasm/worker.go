@@ -67,7 +67,7 @@ func (c *worker) serve() error {
 	}
 	c.setup = *first.Setup
 	if c.setup.Streams {
-		c.streams = &exec.Stdio{In: os.NewFile(3, "stdin"), Out: os.NewFile(4, "stdout"), Err: os.NewFile(5, "stderr")}
+		c.streams = &exec.Stdio{In: os.NewFile(3, "stdin"), Out: os.NewFile(4, "stdout"), Err: os.NewFile(5, "stderr"), Live: c.setup.Live}
 	}
 	if !c.setup.Bare {
 		c.walls = shutIn(&c.setup)
