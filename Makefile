@@ -2,7 +2,7 @@ export CGO_ENABLED ?= 0
 GOFLAGS += -buildvcs=false
 export GOFLAGS
 
-EXAMPLES := hello primes wordcount
+EXAMPLES := hello primes wordcount integrate
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 # Packages that strangers or many goroutines reach.
 RACE := ./exec/wasm ./exec/blob ./ledger/... ./market/... ./node/...

@@ -18,7 +18,6 @@ import (
 
 	"github.com/personal-power-plant/p3/exec/wasm"
 	"github.com/personal-power-plant/p3/node"
-	"github.com/personal-power-plant/p3/node/daemon"
 )
 
 // Exit codes. They are listed in the help and never change.
@@ -110,11 +109,11 @@ Global flags and those of p3 up can be given as variables: --data-dir as P3_DATA
 	f.BoolVar(&a.noInput, "no-input", false, "never ask")
 	f.BoolVarP(&a.yes, "yes", "y", false, "answer yes to what would be asked")
 	f.StringVar(&a.color, "color", "auto", "auto, always or never")
-	f.StringVar(&a.dataDir, "data-dir", daemon.DefaultDir(), "keys, ledger and blobs ($P3_DATA_DIR)")
+	f.StringVar(&a.dataDir, "data-dir", node.DefaultDir(), "keys, ledger and blobs ($P3_DATA_DIR)")
 	f.StringVar(&a.socket, "socket", "", "local API ($P3_SOCKET; default: beside the data)")
 	f.DurationVar(&a.timeout, "timeout", 0, "give up after this long (0 = never)")
 	root.AddCommand(
-		a.upCmd(), a.downCmd(), a.statusCmd(), a.mapCmd(), a.sweepCmd(), a.schemaCmd(), a.runCmd(), a.publishCmd(), a.jobCmd(), a.offerCmd(), a.creditCmd(),
+		a.upCmd(), a.downCmd(), a.statusCmd(), a.mapCmd(), a.sweepCmd(), a.farmCmd(), a.schemaCmd(), a.runCmd(), a.publishCmd(), a.jobCmd(), a.offerCmd(), a.creditCmd(),
 		a.peerCmd(), a.joinCmd(), a.inviteCmd(), a.orgCmd(), a.witnessCmd(), a.pauseCmd(), a.resumeCmd(), a.hostCmd(), a.doctorCmd(), a.demoCmd(), a.tuiCmd(), a.topCmd(), a.versionCmd(),
 	)
 	return root
@@ -145,7 +144,7 @@ func (a *app) socketPath() string {
 	if a.socket != "" {
 		return a.socket
 	}
-	return daemon.DefaultSocket(a.dataDir)
+	return node.DefaultSocket(a.dataDir)
 }
 
 // bounded applies --timeout.

@@ -5,25 +5,24 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 
-	"github.com/adrg/xdg"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/shirou/gopsutil/v4/mem"
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/ledger"
+	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/idle"
 	"github.com/personal-power-plant/p3/node/p2p"
 )
 
 // A Config says how a node runs. The zero value of a field means its default.
 type Config struct {
-	Dir     string // keys, networks, blobs; DefaultDir
-	Socket  string // local API; "" = DefaultSocket(Dir), "none" = no local API
+	Dir     string // keys, networks, blobs; node.DefaultDir
+	Socket  string // local API; "" = node.DefaultSocket(Dir), "none" = no local API
 	Name    string // shown to others; the host name
 	Version string
 	Log     *slog.Logger
@@ -62,32 +61,12 @@ type Config struct {
 // core that is busy all day earns some credits.
 var DefaultPrice = ledger.Price{Num: 20_000, Den: ledger.PriceFuel}
 
-// DefaultDir is $P3_DATA_DIR, else p3 under the user's data folder.
-func DefaultDir() string {
-	if d := os.Getenv("P3_DATA_DIR"); d != "" {
-		return d
-	}
-	return filepath.Join(xdg.DataHome, "p3")
-}
-
-// DefaultSocket is $P3_SOCKET; else in the user's runtime folder for the default data folder;
-// else p3.sock in dir, so that two nodes of one user do not meet.
-func DefaultSocket(dir string) string {
-	if s := os.Getenv("P3_SOCKET"); s != "" {
-		return s
-	}
-	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); runtimeDir != "" && dir == filepath.Join(xdg.DataHome, "p3") {
-		return filepath.Join(runtimeDir, "p3", "p3.sock")
-	}
-	return filepath.Join(dir, "p3.sock")
-}
-
 func (c *Config) defaults() error {
 	if c.Dir == "" {
-		c.Dir = DefaultDir()
+		c.Dir = node.DefaultDir()
 	}
 	if c.Socket == "" {
-		c.Socket = DefaultSocket(c.Dir)
+		c.Socket = node.DefaultSocket(c.Dir)
 	}
 	if c.Name == "" {
 		c.Name, _ = os.Hostname()
