@@ -12,6 +12,10 @@ import (
 // maxPeerID bounds a libp2p peer ID in a NodeBinding, in bytes. An Ed25519 one has 38.
 const maxPeerID = 64
 
+// EarnsOnly is the flag of a node that works for the account and does not hold its key: it claims with its node key
+// (Claim.Office), and may not show a LOCK.
+const EarnsOnly uint8 = 1
+
 const bindingHead = 2 + 32 + 20 + 8 + 8 + 1 // before the peer ID
 
 // ErrExpired reports a record that was valid until a moment now past.
@@ -21,20 +25,25 @@ var ErrExpired = errors.New("expired")
 // node's own proof is its connection: a binding is only worth what the handshake shows.
 //
 // Encoding: 1 u8 · 0x23 u8 · network 32 · account 20 · seq u64 · expiryMs u64 ·
-// length u8 · peerID · signature 65.
+// length u8 · peerID · signature 65. With flags it begins with 2 u8 · 0x23 u8 · flags u8.
 type NodeBinding struct {
 	Network  Network
 	Account  Account
 	PeerID   []byte // binary form, 1 to 64 bytes
 	Seq      uint64 // a higher one replaces a lower one of the same account and node
 	ExpiryMs uint64 // Unix ms
+	Flags    uint8  // EarnsOnly or none
 }
 
 // Expiry is when the binding ends.
 func (n NodeBinding) Expiry() time.Time { return time.UnixMilli(int64(min(n.ExpiryMs, maxTimeMs))) }
 
 func (n NodeBinding) append(b []byte) []byte {
-	b = append(b, 1, kindBinding)
+	if n.Flags != 0 {
+		b = append(b, 2, kindBinding, n.Flags)
+	} else {
+		b = append(b, 1, kindBinding)
+	}
 	b = append(b, n.Network[:]...)
 	b = append(b, n.Account[:]...)
 	b = binary.BigEndian.AppendUint64(b, n.Seq)
@@ -46,6 +55,10 @@ func (n NodeBinding) append(b []byte) []byte {
 // Digest is the EIP-712 digest that the account signs.
 func (n NodeBinding) Digest() Digest {
 	t := newTyped(bindingType, 5)
+	if n.Flags != 0 {
+		t = newTyped(officeType, 6)
+		t.uint(uint64(n.Flags))
+	}
 	t.word(n.Network)
 	t.account(n.Account)
 	t.word([32]byte(crypto.Keccak256(n.PeerID)))
@@ -59,19 +72,29 @@ func (k Key) SignBinding(n NodeBinding) ([]byte, error) {
 	if len(n.PeerID) == 0 || len(n.PeerID) > maxPeerID {
 		return nil, fmt.Errorf("bind node: peer ID of %d bytes, want 1 to %d", len(n.PeerID), maxPeerID)
 	}
+	if n.Flags&^EarnsOnly != 0 {
+		return nil, fmt.Errorf("bind node: unknown flags %#x: %w", n.Flags, ErrMalformed)
+	}
 	raw := append(n.append(nil), make([]byte, SignatureSize)...)
 	return raw, k.sign(n.Digest(), raw)
 }
 
 // ParseBinding reads a signed binding, strictly. It does not check the signature.
 func ParseBinding(raw []byte) (NodeBinding, error) {
-	if len(raw) < bindingHead || raw[0] != 1 || raw[1] != kindBinding {
-		return NodeBinding{}, fmt.Errorf("not a version 1 node binding: %w", ErrMalformed)
+	if len(raw) < bindingHead || raw[0] != 1 && raw[0] != 2 || raw[1] != kindBinding {
+		return NodeBinding{}, fmt.Errorf("not a node binding of version 1 or 2: %w", ErrMalformed)
 	}
-	r := reader{b: raw[2:]}
-	n := NodeBinding{Network: Network(r.word()), Account: r.account(), Seq: r.u64(), ExpiryMs: r.time()}
+	r, head := reader{b: raw[2:]}, bindingHead
+	var n NodeBinding
+	if raw[0] == 2 {
+		head++
+		if n.Flags = r.u8(); n.Flags == 0 || n.Flags&^EarnsOnly != 0 || len(raw) < head {
+			return NodeBinding{}, fmt.Errorf("node binding with flags %#x: %w", n.Flags, ErrMalformed)
+		}
+	}
+	n.Network, n.Account, n.Seq, n.ExpiryMs = Network(r.word()), r.account(), r.u64(), r.time()
 	size := int(r.u8())
-	if size == 0 || size > maxPeerID || len(raw) != bindingHead+size+SignatureSize || r.bad != "" {
+	if size == 0 || size > maxPeerID || len(raw) != head+size+SignatureSize || r.bad != "" {
 		return NodeBinding{}, fmt.Errorf("node binding: wrong length or time: %w", ErrMalformed)
 	}
 	n.PeerID = append([]byte(nil), r.next(size)...)

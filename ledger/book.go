@@ -42,6 +42,7 @@ type Book struct {
 	exposed map[Account]exposed
 	broken  error
 
+	till     *till     // of an office PC, see OpenTill; nil elsewhere
 	restored time.Time // guarded by mu; see Restored
 
 	onConvict func(Proof)
@@ -71,17 +72,17 @@ type Balance struct {
 // an empty store. The store stays the caller's, to close after the book. It fails when the
 // store holds another account or network, or when head, entries and open locks disagree.
 func OpenBook(ctx context.Context, store Store, key Key, genesis Genesis) (*Book, error) {
-	return openBook(ctx, store, nil, key, genesis, Digest{})
+	return openBook(ctx, store, nil, key, nil, genesis, Digest{})
 }
 
 // OpenFenced is OpenBook with a fence, which stays the caller's too. A store that is behind its
 // fence, or not the one it was put around, opens read-only: ReadOnly says why.
 func OpenFenced(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis) (*Book, error) {
-	return openBook(ctx, store, fence, key, genesis, Digest{})
+	return openBook(ctx, store, fence, key, nil, genesis, Digest{})
 }
 
-// openBook is OpenFenced with the commitment of a chain that it begins; fence may be nil.
-func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Genesis, recovery Digest) (*Book, error) {
+// openBook is OpenFenced with the commitment of a chain that it begins; fence may be nil, and till is nil but in OpenTill.
+func openBook(ctx context.Context, store Store, fence Fence, key Key, till *till, genesis Genesis, recovery Digest) (*Book, error) {
 	network, err := genesis.ID()
 	if err != nil {
 		return nil, err
@@ -89,7 +90,7 @@ func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Ge
 	b := &Book{
 		store: store, key: key, genesis: genesis, network: network,
 		requests: make(chan *request), quit: make(chan struct{}), done: make(chan struct{}),
-		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence,
+		leases: make(map[Digest]*lease), exposed: make(map[Account]exposed), fence: fence, till: till,
 		mine: map[Account]bool{key.account: true}, origin: key.account,
 	}
 	if err := b.load(); err != nil {
@@ -109,6 +110,13 @@ func openBook(ctx context.Context, store Store, fence Fence, key Key, genesis Ge
 	go b.write()
 	if b.head.Len == 0 {
 		b.history.recovery = recovery
+	}
+	if b.till != nil {
+		if err := b.beginTill(ctx); err != nil {
+			b.Close()
+			return nil, fmt.Errorf("begin the till of %s: %w", key.Account(), err)
+		}
+		return b, nil
 	}
 	if (b.head.Len == 0 || b.history.due() && !b.head.Closed) && b.broken == nil {
 		if _, err := submit(ctx, b, b.begin); err != nil {
@@ -154,6 +162,15 @@ func (b *Book) load() error {
 		return fmt.Errorf("it belongs to another network: %w; use another data directory for each network", &NetworkError{b.network, Network(id[1:33])})
 	case !bytes.Equal(id, want):
 		return fmt.Errorf("it belongs to account %s: use the key file of that account or another data directory", Account(id[33:]))
+	}
+	if known, err := b.isTill(); err != nil || known != (b.till != nil) {
+		if err == nil {
+			err = errTillMix
+		}
+		return err
+	}
+	if b.till != nil {
+		return errors.Join(b.loadLeases(), b.loadRestored())
 	}
 	at, err := b.store.Get([]byte(headKey))
 	if err != nil {
@@ -236,7 +253,7 @@ func (b *Book) Genesis() Genesis { return b.genesis }
 // Bind signs that node peerID works for this account until expiry. seq must grow with each
 // renewal; the time in milliseconds does.
 func (b *Book) Bind(peerID []byte, seq uint64, expiry time.Time) ([]byte, error) {
-	return b.key.SignBinding(NodeBinding{b.network, b.key.account, peerID, seq, uint64(max(expiry.UnixMilli(), 0))})
+	return b.key.SignBinding(NodeBinding{Network: b.network, Account: b.key.account, PeerID: peerID, Seq: seq, ExpiryMs: uint64(max(expiry.UnixMilli(), 0))})
 }
 
 // Publish signs a Publication of a program.
@@ -279,6 +296,9 @@ func (b *Book) append(t *batch, e Entry, closes Credits) ([]byte, Digest, error)
 
 // place is append for one entry.
 func (b *Book) place(t *batch, e Entry, closes Credits) ([]byte, Digest, error) {
+	if b.till != nil {
+		return nil, Digest{}, ErrTill
+	}
 	head, err := b.head.Apply(e, b.genesis.Floor, closes)
 	if err != nil {
 		return nil, Digest{}, err

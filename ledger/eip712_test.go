@@ -97,6 +97,11 @@ func TestDigestsAreEIP712(t *testing.T) {
 	network := Network(word(0x11))
 	account := Account(addr(0x77))
 	e := sampleEntry(account)
+	office := goldenOffice(t)
+	bound, err := ParseBinding([]byte(office.Office))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name string
 		have Digest
@@ -108,14 +113,18 @@ func TestDigestsAreEIP712(t *testing.T) {
 				"seq": uint64(0x0304), "prev": word(0x22), "peer": addr(0x33), "ref": word(0x44), "amount": uint64(5), "fuel": uint64(0x0607), "units": uint64(8),
 				"evidence": word(0x55), "granted": uint64(9), "earned": uint64(0x0a0b), "spent": uint64(0x0c), "locked": uint64(0x0d), "mmrRoot": word(0x66),
 				"timeMs": uint64(0x0e0f), "expiryMs": uint64(0x1011)}},
-		{"Claim", Claim{network, word(1), 2, 3, 4, word(5)}.Digest(), "Claim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot)",
+		{"Claim", Claim{network, word(1), 2, 3, 4, word(5), ""}.Digest(), "Claim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot)",
 			map[string]any{"network": word(0x11), "lock": word(1), "k": uint64(2), "cumFuel": uint64(3), "cumAmount": uint64(4), "resultRoot": word(5)}},
 		{"Voucher", Voucher{network, word(1), 2, 3, word(4)}.Digest(), "Voucher(bytes32 network,bytes32 lock,uint32 k,uint64 cumAmount,bytes32 claimDigest)",
 			map[string]any{"network": word(0x11), "lock": word(1), "k": uint64(2), "cumAmount": uint64(3), "claimDigest": word(4)}},
-		{"NodeBinding", NodeBinding{network, account, []byte("peer"), 2, 3}.Digest(), "NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)",
+		{"NodeBinding", NodeBinding{network, account, []byte("peer"), 2, 3, 0}.Digest(), "NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)",
 			map[string]any{"network": word(0x11), "account": addr(0x77), "peerID": []byte("peer"), "seq": uint64(2), "expiryMs": uint64(3)}},
 		{"Publication", Publication{network, account, word(2)}.Digest(), "Publication(bytes32 network,address account,bytes32 program)",
 			map[string]any{"network": word(0x11), "account": addr(0x77), "program": word(2)}},
+		{"OfficeBinding", NodeBinding{network, account, []byte("peer"), 2, 3, EarnsOnly}.Digest(), "OfficeBinding(uint8 flags,bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)",
+			map[string]any{"flags": uint64(1), "network": word(0x11), "account": addr(0x77), "peerID": []byte("peer"), "seq": uint64(2), "expiryMs": uint64(3)}},
+		{"OfficeClaim", office.Digest(), "OfficeClaim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot,bytes32 binding)",
+			map[string]any{"network": word(0x11), "lock": word(0x22), "k": uint64(1), "cumFuel": uint64(2), "cumAmount": uint64(3), "resultRoot": word(0x33), "binding": [32]byte(bound.Digest())}},
 		{"Grant", Grant{network, account, 2, word(3), addr(4), 5, 6}.Digest(), "Grant(bytes32 network,address mint,uint64 grantSeq,bytes32 prev,address to,uint64 amount,uint64 totalIssued)",
 			map[string]any{"network": word(0x11), "mint": addr(0x77), "grantSeq": uint64(2), "prev": word(3), "to": addr(4), "amount": uint64(5), "totalIssued": uint64(6)}},
 	} {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
 )
 
 // Golden bytes: the field that each run of hex digits belongs to follows it.
@@ -57,7 +59,7 @@ func TestGoldenEntry(t *testing.T) {
 
 func TestGoldenClaim(t *testing.T) {
 	k := goldenKey(t)
-	c := Claim{word(0x11), word(0x22), 0x0102, 0x0304, 0x0506, word(0x33)}
+	c := Claim{word(0x11), word(0x22), 0x0102, 0x0304, 0x0506, word(0x33), ""}
 	raw, err := k.SignClaim(c)
 	golden(t, raw, err, `
 		01 # version
@@ -98,7 +100,7 @@ func TestGoldenVoucher(t *testing.T) {
 
 func TestGoldenNodeBinding(t *testing.T) {
 	k := goldenKey(t)
-	n := NodeBinding{word(0x11), k.Account(), []byte("peer-1"), 0x0102, 0x0304}
+	n := NodeBinding{word(0x11), k.Account(), []byte("peer-1"), 0x0102, 0x0304, 0}
 	raw, err := k.SignBinding(n)
 	golden(t, raw, err, `
 		01 # version
@@ -267,5 +269,52 @@ func TestGoldenCheckpoint(t *testing.T) {
 		"0000000000000001"+ // locks earned
 		"39b3f2fa322d6172f0d73d905908ec6a3abfb563890a98cdf1f90ec89e57ffec" { // their peak
 		t.Errorf("state changed: %s", got)
+	}
+}
+
+// goldenOffice is a claim of a node that the account of goldenKey has bound; the node has the same key, for brevity.
+func goldenOffice(t testing.TB) Claim {
+	k := goldenKey(t)
+	peer := append(bytes.Clone(secp256k1ID), crypto.CompressPubkey(&k.private.PublicKey)...)
+	binding, err := k.SignBinding(NodeBinding{word(0x11), k.Account(), peer, 0x0102, 0x0304, EarnsOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Claim{word(0x11), word(0x22), 1, 2, 3, word(0x33), string(binding)}
+}
+
+func TestGoldenOfficeClaim(t *testing.T) {
+	k := goldenKey(t)
+	c := goldenOffice(t)
+	raw, err := k.SignClaim(c)
+	golden(t, raw, err, `
+		01 # version
+		2a # kind: claim by a node
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		2222222222222222222222222222222222222222222222222222222222222222 # lock
+		00000001 # k
+		0000000000000002 # cumFuel
+		0000000000000003 # cumAmount
+		3333333333333333333333333333333333333333333333333333333333333333 # resultRoot
+		b0 # length of the binding
+		02 # version, with flags
+		23 # kind: node binding
+		01 # flags: earns only
+		1111111111111111111111111111111111111111111111111111111111111111 # network
+		17c5185167401ed00cf5f5b2fc97d9bbfdb7d025 # account
+		0000000000000102 # seq
+		0000000000000304 # expiry
+		27 # length of the peer ID
+		0025 # identity multihash of 37 bytes
+		08021221 # secp256k1 public key of 33 bytes
+		0324653eac434488002cc06bbfb7f10fe18991e35f9fe4302dbea6d2353dc0ab1c # which is this
+		1187780752fca7bb6d5123880d6d18999e24450d3d0f7b6f00c05f277acd0f36 # R
+		20a97cdfc5532b3b870358c2ef2918bab3b88084167df38fd24f37e1fa20dce2 # S
+		01 # V
+		3a9fd9354c4577e7b3baa197aba25f244b982b50ba8165d5f366928420d11900 # R
+		60dad1c1faf82fceef9b2f1098f094aa4983789ea3b8670a7255d3c159fb286f # S
+		01 # V`)
+	if back, err := VerifyClaim(raw, k.Account()); err != nil || back != c {
+		t.Errorf("%+v, %v", back, err)
 	}
 }

@@ -28,6 +28,8 @@ import (
 //	ledger/a/EPOCH u32              keys of the two entries that show how we got our key of that epoch
 //	ledger/h/ACCOUNT/TYPE PART      the two that show how another account's chain went on
 //	ledger/b/ACCOUNT                the account whose chain it continues
+//	ledger/till                     of an office PC, which has no chain, see OpenTill
+//	ledger/t/LOCK                   leases there that the account's key has not taken up
 //	ledger/heirs                    number of successions kept of strangers, u32
 const (
 	bookKey       = "ledger/book"
@@ -107,10 +109,12 @@ type LockInfo struct {
 	Amount Credits
 	Job    Digest
 	Expiry time.Time
+
+	lockedMs uint64 // when the payer says it signed
 }
 
 func (l *lease) info() LockInfo {
-	return LockInfo{l.id, l.lock.Account, l.lock.Peer, l.lock.Amount, l.lock.Evidence, l.lock.Expiry()}
+	return LockInfo{l.id, l.lock.Account, l.lock.Peer, l.lock.Amount, l.lock.Evidence, l.lock.Expiry(), l.lock.TimeMs}
 }
 
 // done is the newest claim, or the zero one.

@@ -165,9 +165,13 @@ func (b *Book) claim(t *batch, lock Digest, units []Unit, used Charges) ([]byte,
 		return nil, err
 	}
 	before := l.unpaid()
+	var by *Key
+	if b.till != nil {
+		c.Office, by = string(b.till.binding), &b.till.key
+	}
 	raw := c.unsigned()
 	sc := signedClaim{c, c.Digest(), raw}
-	t.sign = append(t.sign, unsigned{digest: sc.digest, raw: raw})
+	t.sign = append(t.sign, unsigned{digest: sc.digest, raw: raw, by: by})
 	t.put(claimKey(lock, c.K), raw)
 	l.claims = append(l.claims, sc)
 	b.expose(l.lock.Account, 0, int64(l.unpaid())-int64(before))
@@ -341,6 +345,8 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 	convicted := b.checkSettled(t, l, raw, l.voucher, l.rawVou)
 	if earned == nil {
 		switch {
+		case b.till != nil && (convicted != nil || s.Amount > 0):
+			t.put(lockKey(tillPrefix, l.id), []byte{}) // the account's key takes it up
 		case convicted != nil:
 			earned, err = b.takeUp(t, l, l.voucher.Amount, l.vouched().Fuel, l.voucher.K, l.voucherDigest(), FlagVoucher)
 		case s.Amount > 0:
@@ -420,7 +426,9 @@ func (b *Book) earnVoucher(t *batch, l *lease, now time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("lock %s until %s: %w", l.id.Short(), l.lock.Expiry().UTC().Format(time.RFC3339), ErrNotDue)
 	}
 	var raw []byte
-	if l.voucher.Amount > 0 {
+	if l.voucher.Amount > 0 && b.till != nil {
+		t.put(lockKey(tillPrefix, l.id), []byte{})
+	} else if l.voucher.Amount > 0 {
 		var err error
 		if raw, err = b.takeUp(t, l, l.voucher.Amount, l.vouched().Fuel, l.voucher.K, l.voucherDigest(), FlagVoucher); err != nil {
 			return nil, err

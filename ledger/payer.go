@@ -71,6 +71,8 @@ func (b *Book) Vouch(ctx context.Context, lock Digest, claim []byte, accept Cred
 		return nil, fmt.Errorf("claim on lock %s, want %s: %w", c.Lock.Short(), lock.Short(), ErrConflict)
 	case c.Amount > info.Amount:
 		return nil, fmt.Errorf("claim of %s on a lock of %s: %w", c.Amount, info.Amount, ErrExceeds)
+	case c.boundUntil() <= info.lockedMs:
+		return nil, fmt.Errorf("claim by a node that was bound until before the lock: %w", ErrExpired)
 	case accept < 0 || accept > c.Amount:
 		return nil, fmt.Errorf("accept %s of a claim of %s: %w", accept, c.Amount, ErrExceeds)
 	}

@@ -68,7 +68,7 @@ const (
 )
 
 // MaxReceipt is the largest encoded receipt, in bytes.
-const MaxReceipt = len(receiptMagic) + 1 + 6*2 + 3*SignedEntrySize + SignedClaimSize + SignedVoucherSize + MaxCertificate
+const MaxReceipt = len(receiptMagic) + 1 + 6*2 + 3*SignedEntrySize + MaxClaim + SignedVoucherSize + MaxCertificate
 
 // parts are the parts of a version, in order.
 func (r *Receipt) parts(version byte) []*[]byte {
@@ -109,7 +109,7 @@ func ParseReceipt(b []byte) (Receipt, error) {
 			return Receipt{}, fmt.Errorf("receipt is cut short: %w", ErrMalformed)
 		}
 		n := int(binary.BigEndian.Uint16(b))
-		if b = b[2:]; n > len(b) || n == 0 && i == 0 || i < len(sizes) && n != 0 && n != sizes[i] {
+		if b = b[2:]; n > len(b) || n == 0 && i == 0 || i < len(sizes) && n != 0 && n != sizes[i] && !(i == 1 && n > sizes[i] && n <= MaxClaim) {
 			return Receipt{}, fmt.Errorf("receipt part %d of %d bytes: %w", i, n, ErrMalformed)
 		}
 		if n > 0 {
@@ -186,6 +186,8 @@ func (r Receipt) verifyClaim(lock Entry, s *Summary) error {
 		return err
 	case c.Lock != s.ID || c.Network != s.Network:
 		return fmt.Errorf("the claim is of another lock: %w", ErrConflict)
+	case c.boundUntil() <= lock.TimeMs:
+		return fmt.Errorf("the claim's node was bound until before the lock: %w", ErrExpired)
 	case c.Amount > lock.Amount:
 		return fmt.Errorf("the claim of %s is over the lock of %s: %w", c.Amount, lock.Amount, ErrExceeds)
 	}

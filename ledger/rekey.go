@@ -14,7 +14,7 @@ func BeginBook(ctx context.Context, store Store, fence Fence, key Key, genesis G
 	if _, err := store.Get([]byte(bookKey)); !errors.Is(err, ErrNotFound) {
 		return nil, errors.Join(err, fmt.Errorf("begin the ledger of %s: there is one already", key.account))
 	}
-	return openBook(ctx, store, fence, key, genesis, RecoveryCommitment(recovery))
+	return openBook(ctx, store, fence, key, nil, genesis, RecoveryCommitment(recovery))
 }
 
 // RotateBook changes the key of the ledger in store, which nobody else has open, and opens it under the

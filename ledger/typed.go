@@ -23,6 +23,8 @@ var (
 	publishType   = crypto.Keccak256([]byte("Publication(bytes32 network,address account,bytes32 program)"))
 	bindingType   = crypto.Keccak256([]byte("NodeBinding(bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)"))
 	statementType = crypto.Keccak256([]byte("Statement(bytes32 network,address witness,address account,uint32 epoch,uint64 seq,bytes32 digest)"))
+	officeType    = crypto.Keccak256([]byte("OfficeBinding(uint8 flags,bytes32 network,address account,bytes peerID,uint64 seq,uint64 expiryMs)"))
+	officeClaim   = crypto.Keccak256([]byte("OfficeClaim(bytes32 network,bytes32 lock,uint32 k,uint64 cumFuel,uint64 cumAmount,bytes32 resultRoot,bytes32 binding)"))
 )
 
 func newTyped(typeHash []byte, fields int) typed {

@@ -25,7 +25,17 @@ type Status struct {
 	Host     HostStatus     `json:"host"`
 	Jobs     []Job          `json:"jobs"`                // newest first, at most 50
 	Guests   []Guest        `json:"guests"`              // units running here for others
+	Office   *OfficeStatus  `json:"office,omitempty"`    // nil where the account's key is
 	ReadOnly string         `json:"read_only,omitempty"` // why the ledger signs nothing; "" = it signs
+}
+
+// OfficeStatus is of a node that earns for an account whose key is elsewhere.
+type OfficeStatus struct {
+	Account ledger.Account `json:"account"`
+	Expires time.Time      `json:"expires"`    // of the binding
+	Home    bool           `json:"home"`       // a node with the key is connected
+	Waiting int            `json:"waiting"`    // leases that the account has not taken up
+	Amount  ledger.Credits `json:"amount_ucr"` // of them
 }
 
 // HostStatus is the provider side.

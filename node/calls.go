@@ -48,6 +48,9 @@ const (
 	CallSend        Call = "POST /v1/credit/send"
 	CallClose       Call = "POST /v1/credit/close"
 	CallPrune       Call = "POST /v1/credit/prune"
+	CallBound       Call = "GET /v1/credit/bound"
+	CallBind        Call = "POST /v1/credit/bound"
+	CallUnbind      Call = "POST /v1/credit/bound/{peer}/end"
 	CallBackup      Call = "POST /v1/credit/backup"
 	CallInvite      Call = "POST /v1/invite"
 	CallJoin        Call = "POST /v1/join"
@@ -107,6 +110,29 @@ type Sent struct {
 	Amount  ledger.Credits `json:"amount_ucr"`
 	Expires time.Time      `json:"expires"` // when it comes back
 	Peer    string         `json:"peer"`    // a connected peer of the account; "" = none, it waits for one
+}
+
+// A BindRequest lets a node earn for this account, without its key.
+type BindRequest struct {
+	Peer   string `json:"peer"`              // peer ID
+	LifeMs int64  `json:"life_ms,omitempty"` // of the binding, which is renewed after half of it; 0 = DefaultBindingLife
+}
+
+// DefaultBindingLife is how long an office PC earns without meeting the PC with the key.
+const DefaultBindingLife = 30 * 24 * time.Hour
+
+// MaxBindingLife bounds it: so long a stolen PC can still earn, badly, in the account's name.
+const MaxBindingLife = 366 * 24 * time.Hour
+
+// A Bound is a node that earns for this account.
+type Bound struct {
+	Schema  string    `json:"schema"` // "p3.bound/v1"
+	Peer    string    `json:"peer"`
+	Name    string    `json:"name"`
+	Since   time.Time `json:"since"`
+	Expires time.Time `json:"expires"`           // of the newest binding
+	Ended   bool      `json:"ended,omitempty"`   // it was unbound: nothing is taken from it, nor is its binding renewed
+	Binding string    `json:"binding,omitempty"` // for p3 up --earn-for, when it was just made
 }
 
 // A Pruned says what pruning came to.

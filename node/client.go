@@ -186,6 +186,22 @@ func (c *Client) CloseAccount(ctx context.Context) (Balance, error) {
 	return fetch[Balance](c, ctx, CallClose, nil, nil)
 }
 
+// Bind lets a node earn for this account, without its key.
+func (c *Client) Bind(ctx context.Context, r BindRequest) (Bound, error) {
+	b, _ := json.Marshal(r) // a string and a number cannot fail
+	return fetch[Bound](c, ctx, CallBind, nil, bytes.NewReader(b))
+}
+
+// Bound lists the nodes that earn for this account.
+func (c *Client) Bound(ctx context.Context) ([]Bound, error) {
+	return fetch[[]Bound](c, ctx, CallBound, nil, nil)
+}
+
+// Unbind takes nothing more from a node, nor renews its binding. peer is its peer ID or its name.
+func (c *Client) Unbind(ctx context.Context, peer string) (Bound, error) {
+	return fetch[Bound](c, ctx, CallUnbind, []string{peer}, nil)
+}
+
 // Prune removes old entries that no proof needs.
 func (c *Client) Prune(ctx context.Context) (Pruned, error) {
 	return fetch[Pruned](c, ctx, CallPrune, nil, nil)

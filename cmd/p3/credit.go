@@ -21,6 +21,7 @@ func (a *app) creditCmd() *cobra.Command {
 	c.AddCommand(
 		a.historyCmd(), a.exportCmd(), a.auditCmd(), a.passphraseCmd(), a.backupCmd(), a.restoreCmd(), a.recoverCmd(), a.sendCmd(),
 		a.recoveryKeyCmd(), a.rotateCmd(), a.takeoverCmd(), a.closeCmd(), a.pruneCmd(),
+		a.bindCmd(), a.boundCmd(), a.unbindCmd(),
 		&cobra.Command{Use: "balance", Short: "Show what you earned, spent and may spend", Args: cobra.NoArgs, RunE: a.with(a.balance)},
 		&cobra.Command{Use: "receipts", Short: "List receipts, newest first", Args: cobra.NoArgs, RunE: a.with(a.receipts)},
 		&cobra.Command{Use: "show ID", Short: "Write one receipt's signed bytes to stdout", Args: cobra.ExactArgs(1), RunE: a.with(a.creditShow)},

@@ -85,8 +85,8 @@ func perTfuel(p ledger.Price) string {
 }
 
 func (a *app) peerCmd() *cobra.Command {
-	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to, what credit they have here, why they work for you or not: ls, show, why"}
-	c.AddCommand(&cobra.Command{Use: "ls", Short: "List connected peers", Args: cobra.NoArgs, RunE: a.with(a.peerLs)})
+	c := &cobra.Command{Use: "peer", Short: "Who this node is connected to, what credit they have here, why they work for you or not: ls, show, why, id"}
+	c.AddCommand(a.peerIDCmd(), &cobra.Command{Use: "ls", Short: "List connected peers", Args: cobra.NoArgs, RunE: a.with(a.peerLs)})
 	c.AddCommand(&cobra.Command{
 		Use: "show NAME", Short: "Show an account as this node knows it: what was done, its credit here and why", Args: cobra.ExactArgs(1), RunE: a.with(a.peerShow),
 		Long: `Show an account as this node knows it: what it did for you and you for it, how much credit it has here, and why so much.

@@ -30,7 +30,15 @@ func (a *app) status(ctx context.Context) error {
 	fmt.Fprintf(a.out, "node      %s, %d peers, %d offers, up %s\n", short(st.Peer), st.Peers, st.Offers, showAge(time.Since(st.Started)))
 	fmt.Fprintf(a.out, "network   %s (%s)\n", printable(st.NetName), st.Network.String()[:8])
 	fmt.Fprintf(a.out, "account   %s\n", st.Account)
-	fmt.Fprintf(a.out, "balance   %s, %s free to spend, %s locked\n", st.Balance.Net, st.Balance.Free, st.Balance.Locked)
+	if o := st.Office; o != nil {
+		home := "not connected"
+		if o.Home {
+			home = "connected"
+		}
+		fmt.Fprintf(a.out, "earns for the account, whose key is elsewhere (%s), until %s\nwaiting   %s, %s\n", home, o.Expires.Local().Format(time.DateTime), plural(o.Waiting, "lease", "leases"), o.Amount)
+	} else {
+		fmt.Fprintf(a.out, "balance   %s, %s free to spend, %s locked\n", st.Balance.Net, st.Balance.Free, st.Balance.Locked)
+	}
 	fmt.Fprintf(a.out, "host      %s\n", hostLine(st.Host))
 	if st.Host.Donating {
 		fmt.Fprintf(a.out, "native    %s\n", printable(st.Host.Native))

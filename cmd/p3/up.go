@@ -31,7 +31,7 @@ type upOptions struct {
 	priority, preset                                  string
 	slots                                             int
 	listen                                            []string
-	profile, passphrase                               string
+	profile, passphrase, earnFor                      string
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -48,6 +48,11 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 ` + exitHelp,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if o.earnFor != "" {
+				if err := a.earnFor(o.earnFor); err != nil {
+					return err
+				}
+			}
 			if o.foreground {
 				return a.serve(c.Context(), o)
 			}
@@ -57,6 +62,7 @@ p3 host policy shows and changes that, p3 host why tells what decides now, p3 pa
 	f := c.Flags()
 	f.BoolVar(&o.donate, "donate", false, "run other people's units for credit")
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to stderr")
+	f.StringVar(&o.earnFor, "earn-for", "", "earn for an account whose key is elsewhere: the line that p3 credit bind printed there, or a file with it; from then on for this data folder")
 	f.StringVar(&o.name, "name", "", "what others see (default: the host's name)")
 	f.StringVar(&o.preset, "preset", "", "of the host policy: desktop, laptop or server (default: the saved policy, else what fits this machine)")
 	f.IntVar(&o.slots, "slots", 0, "units at a time for others (default: the policy's)")

@@ -41,6 +41,9 @@ func (d *Daemon) Status(ctx context.Context) (node.Status, error) {
 	for _, a := range d.p2p.AddrInfo().Addrs {
 		s.Addrs = append(s.Addrs, a.String())
 	}
+	if s.Office, err = d.office(); err != nil {
+		return node.Status{}, err
+	}
 	if err := d.book.ReadOnly(); err != nil {
 		s.ReadOnly = err.Error()
 	}

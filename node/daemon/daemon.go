@@ -52,12 +52,14 @@ type Daemon struct {
 	provider  *job.Provider
 	settler   *job.Settler
 	issuer    *ledger.Issuer // nil: no mint's key is here
-	granter   *job.Granter   // nil in a mutual network
+	till      *job.Till
+	home      peer.ID      // of an office PC: the node that has the key
+	granter   *job.Granter // nil in a mutual network
 	fraud     *fraud.Spreader
 	council   council
 	host      *hostState
 	diary     *diary
-	bound     time.Time // of the last binding; owned by the start, then by hostState.run
+	bindAt    time.Time // of the last binding; owned by the start, then by hostState.run
 
 	run      context.Context // while it runs
 	serving  chan struct{}   // closed when every protocol is served
@@ -182,7 +184,7 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 		return err
 	}
 	d.closing(mark.Close)
-	if d.book, err = d.openBook(ctx, mark, k.account, m.Genesis); err != nil {
+	if d.book, err = d.openBook(ctx, mark, k, m.Genesis); err != nil {
 		return err
 	}
 	d.closing(func() error { d.book.Close(); return nil })
@@ -198,8 +200,12 @@ func (d *Daemon) openLedger(ctx context.Context, k keys, m Membership) (err erro
 }
 
 // openBook opens the book with the key that its ledger has, or begins one with the recovery key that was noted.
-func (d *Daemon) openBook(ctx context.Context, mark ledger.Fence, key ledger.Key, g ledger.Genesis) (*ledger.Book, error) {
-	key, err := keyOf(d.cfg.Dir, key, d.store, d.cfg.Passphrase)
+func (d *Daemon) openBook(ctx context.Context, mark ledger.Fence, k keys, g ledger.Genesis) (*ledger.Book, error) {
+	if k.binding != nil {
+		d.home = k.home
+		return d.openTill(ctx, mark, k, g)
+	}
+	key, err := keyOf(d.cfg.Dir, k.account, d.store, d.cfg.Passphrase)
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +252,14 @@ func (d *Daemon) tempDir() string { return filepath.Join(d.cfg.Dir, "tmp") }
 // bind joins our node key to our account anew.
 func (d *Daemon) bind(id peer.ID) ([]byte, error) {
 	now := time.Now()
-	d.bound = now
+	if until, ok := d.boundUntil(); ok { // without one that stands, it says hello for nobody
+		raw, _ := d.book.Till()
+		if !until.After(now) {
+			raw = nil
+		}
+		return raw, nil
+	}
+	d.bindAt = now
 	return d.book.Bind([]byte(id), uint64(now.UnixMilli()), now.Add(bindingLife))
 }
 
@@ -255,7 +268,7 @@ func (d *Daemon) binding() []byte { return *d.net.binding.Load() }
 
 // renewBinding signs a new one in time, so that a node can stay up for years.
 func (d *Daemon) renewBinding(now time.Time) {
-	if now.Sub(d.bound) < bindingLife/2 {
+	if _, office := d.book.Till(); office || now.Sub(d.bindAt) < bindingLife/2 {
 		return
 	}
 	b, err := d.bind(d.p2p.ID())
@@ -347,6 +360,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 	x := job.NewExchange(d.net, env.Blobs)
 	d.settler = job.NewSettler(env)
 	d.startGrants(env)
+	d.till = job.NewTill(env, d, d.homes, d.rebound)
 	var err error
 	if d.host, err = newHost(d, k); err != nil {
 		return err
@@ -372,6 +386,7 @@ func (d *Daemon) openJobs(run context.Context, k keys) error {
 		}
 	})
 	d.wg.Go(func() { d.settler.Run(run) })
+	d.wg.Go(func() { d.till.Run(run) })
 	if d.granter != nil {
 		d.wg.Go(func() { d.granter.Run(run) })
 	}
@@ -468,6 +483,7 @@ func (d *Daemon) watchPeers(ctx context.Context) {
 				d.net.named(e.Peer, e.Name)
 				d.settler.Kick(e.Peer)
 				d.wakeGrants()
+				d.till.Kick()
 				meet(e.Peer)
 				d.emit("info", "peer", fmt.Sprintf("%s connected", d.net.Name(e.Peer)), "peer", d.net.Name(e.Peer))
 				if why := wrongClock(d.net.Name(e.Peer), e.Skew); why != "" {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node/p2p"
@@ -20,6 +21,7 @@ import (
 //	keys/account              secp256k1 secret, mode 0600: in hex, or encrypted, see ledger/keyfile
 //	keys/account.next         the key that is to follow, while a change of keys is on its way; see rekey.go
 //	keys/recovery             the account of the recovery key that the next key commits to
+//	keys/binding              of an office PC, instead of keys/account: see office.go
 //	keys/mint                 secp256k1 secret in hex, mode 0600: where an organisation was founded, see org.go
 //	keys/node                 secp256k1 secret in hex, mode 0600
 //	policy.yaml               the host policy; absent = the preset that fits the machine
@@ -32,12 +34,25 @@ import (
 type keys struct {
 	account ledger.Key
 	node    crypto.PrivKey
+	binding []byte  // of an office PC, which has no account key; nil elsewhere
+	home    peer.ID // then, of the node that has it
 }
 
 func loadKeys(dir string, passphrase func() (string, error)) (k keys, err error) {
-	if k.account, err = loadAccount(dir, passphrase); err != nil {
+	if k.binding, k.home, err = loadBinding(dir); err != nil {
 		return k, err
 	}
+	if k.binding == nil {
+		if k.account, err = loadAccount(dir, passphrase); err != nil {
+			return k, err
+		}
+	}
+	k.node, err = loadNode(dir)
+	return k, err
+}
+
+// loadNode reads the node key of a data folder, or makes one on the first start.
+func loadNode(dir string) (crypto.PrivKey, error) {
 	secret, err := loadSecret(filepath.Join(dir, "keys", "node"), func() ([]byte, error) {
 		key, err := p2p.NewKey()
 		if err != nil {
@@ -46,12 +61,13 @@ func loadKeys(dir string, passphrase func() (string, error)) (k keys, err error)
 		return key.Raw()
 	})
 	if err != nil {
-		return k, fmt.Errorf("node key: %w", err)
+		return nil, fmt.Errorf("node key: %w", err)
 	}
-	if k.node, err = crypto.UnmarshalSecp256k1PrivateKey(secret); err != nil {
-		return k, fmt.Errorf("node key: %w", err)
+	key, err := crypto.UnmarshalSecp256k1PrivateKey(secret)
+	if err != nil {
+		return nil, fmt.Errorf("node key: %w", err)
 	}
-	return k, nil
+	return key, nil
 }
 
 // loadSecret reads a secret, or makes it on the first start.

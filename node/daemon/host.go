@@ -212,11 +212,14 @@ func (h *hostState) decide() {
 	}
 	c := h.control
 	c.Network = h.traffic.today(now)
+	until, office := h.d.boundUntil()
 	switch readOnly := h.d.book.ReadOnly(); {
 	case h.broken != "":
 		c.Blocked = h.broken
 	case readOnly != nil:
 		c.Blocked = "the ledger signs nothing: " + readOnly.Error()
+	case office && !until.After(now):
+		c.Blocked = "the binding to the account that it earns for has ended: the PC with the key renews it when it is connected"
 	case h.speed == 0:
 		c.Blocked = "measuring this machine's speed"
 	}

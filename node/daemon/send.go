@@ -14,8 +14,10 @@ import (
 
 // peerOf is a connected peer that has proven to act for an account.
 func (d *Daemon) peerOf(a ledger.Account) (peer.ID, bool) {
-	if all := d.peersOf(a); len(all) > 0 {
-		return all[0], true
+	for _, p := range d.p2p.Peers() {
+		if p.Account == a && !p.Office { // which can take nothing up
+			return p.ID, true
+		}
 	}
 	return "", false
 }

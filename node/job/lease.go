@@ -108,7 +108,7 @@ func (r *run) openLease(ctx context.Context, c candidate, amount ledger.Credits,
 	if l.s, err = r.env.Net.Open(dial, c.peer, Protocol, MaxFrame); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	lock, settle, err := r.req.settler.lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: ledger.Digest(r.id), Expiry: l.expiry})
+	lock, settle, err := r.req.settler.lock(ctx, ledger.LockRequest{Payee: c.account, Amount: amount, Evidence: lockEvidence(c.binding, r.id, c.peer), Expiry: l.expiry})
 	if err != nil {
 		l.s.Reset()
 		return nil, err

@@ -218,7 +218,7 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 	switch {
 	case lock.Payer != account:
 		return nil, refuse(CodeRecord, "the LOCK is of account %s", lock.Payer.Short())
-	case lock.Job != ledger.Digest(id):
+	case lock.Job != lockEvidence(p.env.Binding(), id, p.env.Net.Self()):
 		return nil, refuse(CodeRecord, "the LOCK is for another job")
 	case lock.Expiry.After(time.Now().Add(longestLock(m))):
 		return nil, refuse(CodeRecord, "the LOCK stands until %s: too long; here it is %s: compare the clocks of both machines", lock.Expiry.UTC().Format(time.RFC3339), clock())
@@ -273,6 +273,9 @@ func checkBinding(b []byte, network ledger.Network, from peer.ID) (ledger.Accoun
 	}
 	if string(bind.PeerID) != string(from) {
 		return ledger.Account{}, errors.New("node binding is of another peer")
+	}
+	if bind.Flags&ledger.EarnsOnly != 0 {
+		return ledger.Account{}, errors.New("this node may only earn for its account, not spend")
 	}
 	return bind.Account, nil
 }

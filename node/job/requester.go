@@ -226,6 +226,9 @@ func (r *Requester) Submit(ctx context.Context, m exec.Manifest) (node.Job, erro
 			return node.Job{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("the bytes of %q (%s) are not here", f.Name, f.Hash.Short()), Hint: "upload them first"}
 		}
 	}
+	if _, office := r.env.Book.Till(); office {
+		return node.Job{}, &node.Problem{Code: node.CodeDenied, Message: ledger.ErrTill.Error(), Hint: "submit the job on the PC with the account's key"}
+	}
 	if err := r.env.Book.ReadOnly(); err != nil { // a job that cannot be paid would wait for ever
 		return node.Job{}, &node.Problem{Code: node.CodeInternal, Message: err.Error(), Hint: "`p3 status` tells about the ledger"}
 	}

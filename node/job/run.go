@@ -137,6 +137,7 @@ type candidate struct {
 	slots   int
 	speed   uint64 // fuel a second of a slot, as it says
 	seq     uint64 // of the offer
+	binding []byte // likewise
 }
 
 // post lets the loop run f. It never blocks for ever: after the loop's end f is dropped.
@@ -312,7 +313,7 @@ func (r *run) hire(now time.Time) {
 		n := int(min(uint64(max(c.Offer.FreeSlots, 1)), want))
 		slots += n
 		accounts[c.Offer.Account] = true
-		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, speed: c.Offer.Capacity.Speed, seq: c.Offer.Seq}, amount)
+		r.open(candidate{peer: c.Offer.Peer, account: c.Offer.Account, name: c.Offer.Name, price: c.Offer.Price, slots: n, speed: c.Offer.Capacity.Speed, seq: c.Offer.Seq, binding: c.Offer.Binding}, amount)
 	}
 	if len(r.leases)+len(r.opening) == 0 {
 		r.setShort(r.tooDear(ranking, avail))

@@ -66,6 +66,10 @@ type Backend interface {
 
 	// Send gives credit to another account; it comes back if nobody takes it in time.
 	Send(ctx context.Context, t node.Transfer) (node.Sent, error)
+	// Bind lets a node earn for this account without its key; Unbind takes nothing more from it.
+	Bind(ctx context.Context, r node.BindRequest) (node.Bound, error)
+	Bound(ctx context.Context) ([]node.Bound, error)
+	Unbind(ctx context.Context, peer string) (node.Bound, error)
 	// CloseAccount ends the account's chain for good; Prune removes old entries that no proof needs.
 	CloseAccount(ctx context.Context) (node.Balance, error)
 	Prune(ctx context.Context) (node.Pruned, error)

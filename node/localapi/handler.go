@@ -61,6 +61,9 @@ func Handler(b Backend) http.Handler {
 	value(node.CallBalance, func(r *http.Request) (any, error) { return b.Balance(r.Context()) })
 	value(node.CallHistory, h.history)
 	value(node.CallSend, h.send)
+	value(node.CallBound, func(r *http.Request) (any, error) { return list(b.Bound(r.Context())) })
+	value(node.CallBind, h.bind)
+	value(node.CallUnbind, func(r *http.Request) (any, error) { return b.Unbind(r.Context(), r.PathValue("peer")) })
 	value(node.CallClose, func(r *http.Request) (any, error) { return b.CloseAccount(r.Context()) })
 	value(node.CallPrune, func(r *http.Request) (any, error) { return b.Prune(r.Context()) })
 	value(node.CallRecover, func(r *http.Request) (any, error) {
@@ -158,6 +161,17 @@ func (h handler) history(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return h.b.History(r.Context(), int(days))
+}
+
+func (h handler) bind(r *http.Request) (any, error) {
+	var b node.BindRequest
+	if err := decodeBody(r, &b); err != nil {
+		return nil, err
+	}
+	if most := node.MaxBindingLife.Milliseconds(); b.LifeMs < 0 || b.LifeMs > most {
+		return nil, usage("bind for %d ms: give at most %d", b.LifeMs, most)
+	}
+	return h.b.Bind(r.Context(), b)
 }
 
 func (h handler) send(r *http.Request) (any, error) {

@@ -505,6 +505,27 @@ func (n *Node) CloseAccount(context.Context) (b node.Balance, err error) {
 	return b, err
 }
 
+// Bind, Bound and Unbind know one node, "elm".
+func (n *Node) Bind(_ context.Context, r node.BindRequest) (node.Bound, error) {
+	if r.Peer != "elm" {
+		return node.Bound{}, &node.Problem{Code: node.CodeUsage, Message: "not a peer ID"}
+	}
+	return node.Bound{Schema: "p3.bound/v1", Peer: r.Peer, Binding: "p3b:example"}, nil
+}
+
+// Bound lists elm.
+func (n *Node) Bound(context.Context) ([]node.Bound, error) {
+	return []node.Bound{{Schema: "p3.bound/v1", Peer: "elm"}}, nil
+}
+
+// Unbind ends elm.
+func (n *Node) Unbind(_ context.Context, peer string) (node.Bound, error) {
+	if peer != "elm" {
+		return node.Bound{}, &node.Problem{Code: node.CodeNotFound, Message: "not bound"}
+	}
+	return node.Bound{Schema: "p3.bound/v1", Peer: peer, Ended: true}, nil
+}
+
 // Prune finds nothing to remove.
 func (n *Node) Prune(context.Context) (node.Pruned, error) {
 	return node.Pruned{Schema: "p3.pruned/v1"}, nil

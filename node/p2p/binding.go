@@ -23,3 +23,9 @@ func (n *Node) boundAccount(p peer.ID, raw []byte) (ledger.Account, error) {
 	}
 	return b.Account, nil
 }
+
+// earnsOnly reports whether a binding that was verified is one of an office PC.
+func earnsOnly(raw []byte) bool {
+	b, err := ledger.ParseBinding(raw)
+	return err == nil && b.Flags&ledger.EarnsOnly != 0
+}

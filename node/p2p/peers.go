@@ -22,6 +22,7 @@ type PeerInfo struct {
 	ID      peer.ID
 	Name    string         // what it calls itself, unverified
 	Account ledger.Account // proven by its binding; zero if it showed none
+	Office  bool           // it earns for Account and does not hold its key
 	Addrs   []string       // of its connections
 	Relayed bool           // no direct connection
 	RTT     time.Duration  // smoothed; 0 = not measured yet
@@ -75,7 +76,7 @@ func (n *Node) Peers() []PeerInfo {
 		if !s.ok() {
 			continue
 		}
-		p := PeerInfo{ID: id, Name: s.hello.Name, Account: s.account, Skew: s.skew, Since: s.since, Relayed: true, RTT: n.RTT(id)}
+		p := PeerInfo{ID: id, Name: s.hello.Name, Account: s.account, Office: earnsOnly(s.hello.Binding), Skew: s.skew, Since: s.since, Relayed: true, RTT: n.RTT(id)}
 		if agent, err := n.host.Peerstore().Get(id, "AgentVersion"); err == nil {
 			text, _ := agent.(string)
 			p.Agent = printable(text[:min(len(text), 64)])
