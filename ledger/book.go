@@ -161,6 +161,9 @@ func (b *Book) load() error {
 	case !bytes.Equal(id[1:33], want[1:33]):
 		return fmt.Errorf("it belongs to another network: %w; use another data directory for each network", &NetworkError{b.network, Network(id[1:33])})
 	case !bytes.Equal(id, want):
+		if b.till != nil {
+			return b.moveTill(Account(id[33:]))
+		}
 		return fmt.Errorf("it belongs to account %s: use the key file of that account or another data directory", Account(id[33:]))
 	}
 	if known, err := b.isTill(); err != nil || known != (b.till != nil) {

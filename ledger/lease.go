@@ -29,7 +29,8 @@ import (
 //	ledger/h/ACCOUNT/TYPE PART      the two that show how another account's chain went on
 //	ledger/b/ACCOUNT                the account whose chain it continues
 //	ledger/till                     of an office PC, which has no chain, see OpenTill
-//	ledger/t/LOCK                   leases there that the account's key has not taken up
+//	ledger/t/LOCK                   leases there that the account's key has not taken up → µcr u64
+//	ledger/k/PEER                   where the key is: what was taken up of a node, see Taking
 //	ledger/heirs                    number of successions kept of strangers, u32
 const (
 	bookKey       = "ledger/book"

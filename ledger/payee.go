@@ -346,7 +346,7 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 	if earned == nil {
 		switch {
 		case b.till != nil && (convicted != nil || s.Amount > 0):
-			t.put(lockKey(tillPrefix, l.id), []byte{}) // the account's key takes it up
+			t.await(l.id, max(s.Amount, l.voucher.Amount))
 		case convicted != nil:
 			earned, err = b.takeUp(t, l, l.voucher.Amount, l.vouched().Fuel, l.voucher.K, l.voucherDigest(), FlagVoucher)
 		case s.Amount > 0:
@@ -360,6 +360,9 @@ func (b *Book) earn(t *batch, s Entry, d Digest, raw []byte) ([]byte, error) {
 		e, err := ParseEntry(earned)
 		if err != nil {
 			return nil, err
+		}
+		if b.till != nil {
+			t.await(l.id, 0) // it was taken up by the voucher; with the settle it is work that the account can show
 		}
 		st, err := t.standing(s.Account)
 		if err != nil {
@@ -427,7 +430,7 @@ func (b *Book) earnVoucher(t *batch, l *lease, now time.Time) ([]byte, error) {
 	}
 	var raw []byte
 	if l.voucher.Amount > 0 && b.till != nil {
-		t.put(lockKey(tillPrefix, l.id), []byte{})
+		t.await(l.id, l.voucher.Amount)
 	} else if l.voucher.Amount > 0 {
 		var err error
 		if raw, err = b.takeUp(t, l, l.voucher.Amount, l.vouched().Fuel, l.voucher.K, l.voucherDigest(), FlagVoucher); err != nil {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -16,6 +17,9 @@ const (
 // ErrTill tells that this ledger has no key that signs entries, see OpenTill.
 var ErrTill = errors.New("this machine earns for an account whose key is elsewhere: it cannot spend")
 
+// ErrTillFull tells that a till cannot go on for another account, see OpenTill.
+var ErrTillFull = errors.New("hand it on to the PC with the key of that account first")
+
 var errTillMix = errors.New("the ledger here is of another kind: one that earns for an account whose key is elsewhere, and one that has its key, need a data directory each")
 
 // A lock of a network with witnesses counts with their certificate, which a till does not hand on yet.
@@ -25,6 +29,7 @@ var errTillWitness = fmt.Errorf("in a network with witnesses every PC needs an a
 type till struct {
 	key     Key    // of the node; signs claims only
 	binding []byte // in force; guarded by Book.mu
+	moved   bool   // from another account, when it was opened
 }
 
 // OpenTill opens the ledger of an office PC: it takes leases for an account whose key it does not hold, by a binding with EarnsOnly
@@ -35,7 +40,7 @@ func OpenTill(ctx context.Context, store Store, fence Fence, node Key, binding [
 	if err != nil {
 		return nil, err
 	}
-	return openBook(ctx, store, fence, Key{account: n.Account}, &till{node, bytes.Clone(binding)}, genesis, Digest{})
+	return openBook(ctx, store, fence, Key{account: n.Account}, &till{key: node, binding: bytes.Clone(binding)}, genesis, Digest{})
 }
 
 func checkTill(node Key, binding []byte, genesis Genesis) (NodeBinding, error) {
@@ -113,9 +118,27 @@ func (b *Book) isTill() (bool, error) {
 	return err == nil, err
 }
 
+// moveTill lets a till go on for another account, such as that of its account's next key, when the account before has taken up all of it.
+func (b *Book) moveTill(from Account) error {
+	if known, err := b.isTill(); err != nil || !known {
+		return errors.Join(err, errTillMix)
+	}
+	for _, prefix := range []string{tillPrefix, openPrefix} {
+		found := false
+		if err := b.store.Scan([]byte(prefix), nil, func([]byte, []byte) bool { found = true; return false }); err != nil {
+			return err
+		}
+		if found {
+			return fmt.Errorf("something earned for account %s is not taken up yet: %w", from, ErrTillFull)
+		}
+	}
+	b.till.moved = true
+	return nil
+}
+
 // beginTill writes what the store is, once.
 func (b *Book) beginTill(ctx context.Context) error {
-	if known, err := b.isTill(); err != nil || known || b.broken != nil {
+	if known, err := b.isTill(); err != nil || known && !b.till.moved || b.broken != nil {
 		return err
 	}
 	genesis, err := b.genesis.Encode()
@@ -131,11 +154,12 @@ func (b *Book) beginTill(ctx context.Context) error {
 	return err
 }
 
-// Untaken lists what an office PC has earned and the account's key has not taken up, at most n, each with what Adopt needs.
-func (b *Book) Untaken(n int) (out []Receipt, err error) {
+// Untaken lists what an office PC has earned and the account's key has not taken up: at most n leases, those after lock after in the order
+// of their digests, each with what Adopt needs.
+func (b *Book) Untaken(after Digest, n int) (out []Receipt, err error) {
 	var ids []Digest
-	err = b.store.Scan([]byte(tillPrefix), nil, func(k, _ []byte) bool {
-		if id := k[len(tillPrefix):]; len(id) == len(Digest{}) {
+	err = b.store.Scan([]byte(tillPrefix), lockKey(tillPrefix, after), func(k, _ []byte) bool {
+		if id := k[len(tillPrefix):]; len(id) == len(Digest{}) && Digest(id) != after {
 			ids = append(ids, Digest(id))
 		}
 		return len(ids) < n
@@ -150,122 +174,27 @@ func (b *Book) Untaken(n int) (out []Receipt, err error) {
 	return out, err
 }
 
-// Adopt takes up what a node that this account has bound earned for it: a lease whose payer has settled, or whose best voucher is due at now.
-// from is the node that shows it, the one that did the work: a lock that two nodes claim on is ErrConflict. It
-// returns the earn, the stored one when it was taken up before, or nil when nothing is due yet.
-func (b *Book) Adopt(ctx context.Context, r Receipt, from []byte, now time.Time) ([]byte, error) {
-	sum, err := r.Verify()
-	if cheat := (*UnderSettleError)(nil); err != nil && !errors.As(err, &cheat) { // which earn sees again
-		return nil, err
-	}
-	e, d, err := VerifyEntry(r.Lock)
-	if err == nil {
-		err = b.checkLock(e, d, map[Account]bool{b.key.account: true})
-	}
-	if err == nil && len(b.genesis.Witnesses) > 0 {
-		err = errTillWitness
-	}
-	if err != nil {
-		return nil, err
-	}
-	c, err := ParseClaim(r.Claim)
-	switch {
-	case err != nil:
-		return nil, err
-	case c.Office == "":
-		return nil, fmt.Errorf("lock %s: no claim of a bound node: %w", d.Short(), ErrConflict)
-	}
-	if n, err := ParseBinding([]byte(c.Office)); err != nil || !bytes.Equal(n.PeerID, from) {
-		return nil, errors.Join(err, fmt.Errorf("lock %s: another node claimed on it: %w", d.Short(), ErrConflict))
-	}
-	if e.IsTransfer() || sum.Network != b.network {
-		return nil, fmt.Errorf("lock %s: %w", d.Short(), ErrConflict)
-	}
-	r = Receipt{Lock: bytes.Clone(r.Lock), Claim: bytes.Clone(r.Claim), Voucher: bytes.Clone(r.Voucher), Settle: bytes.Clone(r.Settle)}
-	return submitBytes(ctx, b, func(t *batch) ([]byte, error) { return b.adopt(t, e, d, c, r, now) })
+// Waiting is how many leases Untaken lists, and what was earned by them.
+func (b *Book) Waiting() (leases int, amount Credits, err error) {
+	err = b.store.Scan([]byte(tillPrefix), nil, func(_, v []byte) bool {
+		leases++
+		if len(v) == 8 {
+			amount = saturating(amount, Credits(min(binary.BigEndian.Uint64(v), uint64(MaxCredits))))
+		}
+		return true
+	})
+	return leases, amount, err
 }
 
-func (b *Book) adopt(t *batch, e Entry, d Digest, c Claim, r Receipt, now time.Time) ([]byte, error) {
-	if earned, err := t.get(partKey(d, partEarn)); err != nil || earned != nil {
-		return earned, err
-	}
-	at := partKey(d, partLock)
-	known, err := t.get(at)
-	if err != nil {
-		return nil, err
-	}
-	var l *lease
-	if known == nil {
-		if err := t.observe(e, d, r.Lock, at); err != nil {
-			return nil, err
-		}
-		l = &lease{id: d, lock: e}
-		b.admit(t, l, r.Lock)
-	} else if l, err = b.find(d); err != nil {
-		return nil, err
-	}
-	for _, mine := range l.claims {
-		if !sameNode(mine.Claim, c) {
-			return nil, fmt.Errorf("lock %s: another node claimed on it: %w", d.Short(), ErrConflict)
-		}
-	}
-	var v Voucher
-	if r.Voucher != nil {
-		if v, err = ParseVoucher(r.Voucher); err != nil {
-			return nil, err
-		}
-	}
-	if !l.closed && (v.Amount > l.voucher.Amount || len(l.claims) == 0) {
-		before := l.unpaid()
-		for _, old := range l.claims {
-			t.delete(claimKey(d, old.K))
-		}
-		l.claims = []signedClaim{{c, c.Digest(), r.Claim}}
-		t.put(claimKey(d, c.K), r.Claim)
-		if r.Voucher != nil {
-			l.voucher, l.rawVou = v, r.Voucher
-			paid := uint32(0)
-			if v.Amount == c.Amount {
-				paid = v.K
-			}
-			if err := t.payUnits(l, paid); err != nil {
-				return nil, err
-			}
-			t.put(partKey(d, partVoucher), l.voucherValue())
-		}
-		b.expose(e.Account, 0, int64(l.unpaid())-int64(before))
-	}
-	if r.Settle != nil {
-		s, sd, err := VerifyEntry(r.Settle)
-		if err != nil {
-			return nil, err
-		}
-		earned, err := b.earn(t, s, sd, r.Settle)
-		if cheat := (*UnderSettleError)(nil); errors.As(err, &cheat) {
-			err = nil // the voucher was taken up, and the proof is kept
-		}
-		return earned, err
-	}
-	if earned, err := b.earnVoucher(t, l, now); !errors.Is(err, ErrNotDue) {
-		return earned, err
-	}
-	return nil, nil
-}
-
-// sameNode reports whether two claims are of one node.
-func sameNode(a, b Claim) bool {
-	if a.Office == "" || b.Office == "" {
-		return a.Office == b.Office
-	}
-	x, err := ParseBinding([]byte(a.Office))
-	y, err2 := ParseBinding([]byte(b.Office))
-	return err == nil && err2 == nil && bytes.Equal(x.PeerID, y.PeerID)
+// await notes that the account's key has to take up a lease.
+func (t *batch) await(id Digest, amount Credits) {
+	t.put(lockKey(tillPrefix, id), binary.BigEndian.AppendUint64(nil, uint64(amount)))
 }
 
 // Taken notes on an office PC that the account's key has taken up a lease, and with which earn. If the payer is still silent, Pending
 // lists that for it.
 func (b *Book) Taken(ctx context.Context, earn []byte) error {
-	e, _, err := VerifyEntry(earn)
+	e, d, err := VerifyEntry(earn)
 	switch {
 	case err != nil:
 		return err
@@ -287,8 +216,12 @@ func (b *Book) Taken(ctx context.Context, earn []byte) error {
 	_, err = submit(ctx, b, func(t *batch) (struct{}, error) {
 		at := partKey(e.Ref, partEarn)
 		known, err := t.get(at)
-		if err != nil || known != nil {
+		if err != nil {
 			return struct{}{}, err
+		}
+		if known != nil { // its settle, which came later, was handed on as well
+			t.delete(lockKey(tillPrefix, e.Ref))
+			return struct{}{}, nil
 		}
 		settled, err := t.get(partKey(e.Ref, partSettle))
 		if err != nil {
@@ -296,6 +229,10 @@ func (b *Book) Taken(ctx context.Context, earn []byte) error {
 		}
 		st, err := t.standing(e.Peer)
 		if err != nil {
+			return struct{}{}, err
+		}
+		// The entry may be here and nowhere else: it is remembered by its place, so that a PC with the key that lost it learns so (Newest, Held).
+		if err := t.observe(e, d, raw, at); err != nil {
 			return struct{}{}, err
 		}
 		st.Got = saturating(st.Got, e.Amount)

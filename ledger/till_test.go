@@ -19,13 +19,21 @@ func peerID(t testing.TB, k ledger.Key) []byte {
 	return append([]byte{0x00, 0x25, 0x08, 0x02, 0x12, 0x21}, crypto.CompressPubkey(&private.PublicKey)...)
 }
 
+var (
+	officeJob   = ledger.Digest{7}
+	officeQuota = ledger.Quota{Day: 1000, Days: 8}
+)
+
 // An owner has an account with its key on one PC, an office PC that is bound to it, and there is a payer.
 type office struct {
 	key, node         ledger.Key
 	home, till, payer *ledger.Book
 	homeStore, store  *ledgertest.Memory
 	binding           []byte
+	since             time.Time // of the quota
 }
+
+func errOf[T any](_ T, err error) error { return err }
 
 func newOffice(t *testing.T, until time.Time) *office {
 	t.Helper()
@@ -50,7 +58,7 @@ func (o *office) open(t *testing.T) {
 // works is one lease of amount up to the voucher.
 func (o *office) works(t *testing.T, amount ledger.Credits) ledger.Digest {
 	t.Helper()
-	job := ledger.LockEvidence(ledger.Digest{7}, peerID(t, o.node))
+	job := ledger.LockEvidence(officeJob, peerID(t, o.node))
 	lock := ok(o.payer.Lock(t.Context(), ledger.LockRequest{Payee: o.home.Account(), Amount: amount, Evidence: job, Expiry: time.Now().Add(time.Hour)}))(t)
 	ok(o.till.AcceptLock(t.Context(), lock.Raw, time.Now()))(t)
 	claim := ok(o.till.Claim(t.Context(), lock.Digest, 1, amount, ledger.Digest{1}))(t)
@@ -63,9 +71,9 @@ func (o *office) works(t *testing.T, amount ledger.Credits) ledger.Digest {
 
 func (o *office) adopt(t *testing.T, now time.Time) (earned int) {
 	t.Helper()
-	for _, r := range ok(o.till.Untaken(100))(t) {
+	for _, r := range ok(o.till.Untaken(ledger.Digest{}, 100))(t) {
 		for range 2 { // said twice, it is taken up once
-			earn := ok(o.home.Adopt(t.Context(), r, peerID(t, o.node), now))(t)
+			earn := ok(o.home.Adopt(t.Context(), r, officeJob, peerID(t, o.node), officeQuota, now))(t)
 			if earn == nil {
 				continue
 			}
@@ -91,11 +99,11 @@ func TestOfficeEarnsForAnAccountWhoseKeyIsElsewhere(t *testing.T) {
 		}
 		o.open(t)
 	}
-	if n := len(ok(o.till.Untaken(100))(t)); n != 5 {
+	if n := len(ok(o.till.Untaken(ledger.Digest{}, 100))(t)); n != 5 {
 		t.Fatalf("%d leases wait", n)
 	}
-	r := ok(o.till.Untaken(1))(t)[0]
-	ok(o.home.Adopt(t.Context(), r, peerID(t, o.node), time.Now()))(t) // the answer is lost, and both are killed
+	r := ok(o.till.Untaken(ledger.Digest{}, 1))(t)[0]
+	ok(o.home.Adopt(t.Context(), r, officeJob, peerID(t, o.node), officeQuota, time.Now()))(t) // the answer is lost, and both are killed
 	o.home.Close()
 	o.home = openBook(t, o.homeStore, o.key)
 	o.open(t)
@@ -105,7 +113,7 @@ func TestOfficeEarnsForAnAccountWhoseKeyIsElsewhere(t *testing.T) {
 	if b := o.home.Balance(); b.Net != 60 {
 		t.Errorf("%+v", b)
 	}
-	if rest := ok(o.till.Untaken(1))(t); len(rest) != 0 {
+	if rest := ok(o.till.Untaken(ledger.Digest{}, 1))(t); len(rest) != 0 {
 		t.Error("something still waits")
 	}
 	for _, settle := range settles { // the payer asks again, and gets the answer
@@ -170,21 +178,30 @@ func TestStolenOfficeCanOnlyEarn(t *testing.T) {
 	if _, err := o.payer.AcceptLock(ctx, ok(o.node.SignEntry(e))(t), time.Now()); !errors.Is(err, ledger.ErrSignature) {
 		t.Errorf("an entry signed with the node key: %v", err)
 	}
-	// Another office PC of the same account shows the same lock.
+	// A second office PC of the account, stolen by a friend of the payer, claims on the LOCK that was made for the first.
 	lock := o.works(t, 20)
 	ok(o.till.Earn(ctx, ok(o.payer.Settle(ctx, lock))(t)))(t)
-	r := ok(o.till.Untaken(1))(t)[0]
-	if _, err := o.home.Adopt(ctx, r, peerID(t, newKey(t)), time.Now()); !errors.Is(err, ledger.ErrConflict) {
-		t.Errorf("another node shows it: %v", err)
+	r := ok(o.till.Untaken(ledger.Digest{}, 1))(t)[0]
+	adopt := func(r ledger.Receipt, job ledger.Digest, by ledger.Key) ([]byte, error) {
+		return o.home.Adopt(ctx, r, job, peerID(t, by), officeQuota, time.Now())
 	}
 	second := newKey(t)
 	bound := ok(o.home.BindOffice(peerID(t, second), 1, time.Now().Add(time.Hour)))(t)
 	c := ok(ledger.ParseClaim(r.Claim))(t)
 	c.Office = string(bound)
 	forged := ledger.Receipt{Lock: r.Lock, Claim: ok(second.SignClaim(c))(t), Settle: r.Settle}
-	ok(o.home.Adopt(ctx, forged, peerID(t, second), time.Now()))(t) // shown first, it takes the lock
-	if earn, err := o.home.Adopt(ctx, r, peerID(t, o.node), time.Now()); err != nil || o.home.Balance().Net != 20 || earn == nil {
-		t.Errorf("paid twice: %+v, %v", o.home.Balance(), err)
+	for name, err := range map[string]error{
+		"the receipt of another node": errOf(adopt(r, officeJob, second)),
+		"a claim on another's LOCK":   errOf(adopt(forged, officeJob, second)),
+		"for another job":             errOf(adopt(r, ledger.Digest{8}, o.node)),
+		"without a claim":             errOf(adopt(ledger.Receipt{Lock: r.Lock, Settle: r.Settle}, officeJob, o.node)),
+	} {
+		if !errors.Is(err, ledger.ErrConflict) && !errors.Is(err, ledger.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if earn, err := adopt(r, officeJob, o.node); err != nil || o.home.Balance().Net != 20 || earn == nil {
+		t.Errorf("the node that worked is not paid: %+v, %v", o.home.Balance(), err)
 	}
 	// No node claims without a binding of the payee, for another account, or with an ordinary one.
 	next := ok(o.payer.Lock(ctx, ledger.LockRequest{Payee: o.home.Account(), Amount: 5, Expiry: time.Now().Add(time.Hour)}))(t)

@@ -32,10 +32,14 @@ type Status struct {
 // OfficeStatus is of a node that earns for an account whose key is elsewhere.
 type OfficeStatus struct {
 	Account ledger.Account `json:"account"`
-	Expires time.Time      `json:"expires"`    // of the binding
-	Home    bool           `json:"home"`       // a node with the key is connected
-	Waiting int            `json:"waiting"`    // leases that the account has not taken up
-	Amount  ledger.Credits `json:"amount_ucr"` // of them
+	Expires time.Time      `json:"expires"`           // of the binding
+	Home    bool           `json:"home"`              // a node with the key is connected
+	Waiting int            `json:"waiting"`           // leases that the account has not taken up
+	Amount  ledger.Credits `json:"amount_ucr"`        // of them
+	Open    int            `json:"open"`              // leases that still run
+	Vouched ledger.Credits `json:"vouched_ucr"`       // for them; with Amount, what would be lost with this machine
+	Refused int            `json:"refused,omitempty"` // of Waiting, those that the account did not take up
+	Why     string         `json:"why,omitempty"`     // one of them
 }
 
 // HostStatus is the provider side.

@@ -114,25 +114,32 @@ type Sent struct {
 
 // A BindRequest lets a node earn for this account, without its key.
 type BindRequest struct {
-	Peer   string `json:"peer"`              // peer ID
-	LifeMs int64  `json:"life_ms,omitempty"` // of the binding, which is renewed after half of it; 0 = DefaultBindingLife
+	Peer   string         `json:"peer"`              // peer ID
+	LifeMs int64          `json:"life_ms,omitempty"` // of the binding, which is renewed when they meet; 0 = DefaultBindingLife
+	Day    ledger.Credits `json:"day_ucr,omitempty"` // that are taken up of it a day; 0 = DefaultBindingDay
 }
 
-// DefaultBindingLife is how long an office PC earns without meeting the PC with the key.
-const DefaultBindingLife = 30 * 24 * time.Hour
-
-// MaxBindingLife bounds it: so long a stolen PC can still earn, badly, in the account's name.
-const MaxBindingLife = 366 * 24 * time.Hour
+// Limits of what a stolen node can do in the account's name: how long others take its offers when its owner cannot tell them, and what
+// it can have the account take up of payers that it made up.
+const (
+	DefaultBindingLife = 7 * 24 * time.Hour // (p) a week's holiday of the PC with the key
+	MaxBindingLife     = 366 * 24 * time.Hour
+	DefaultBindingDay  = 1000 * ledger.Credit // (p) more than 32 cores earn at 0.30 cr a Tfuel
+)
 
 // A Bound is a node that earns for this account.
 type Bound struct {
-	Schema  string    `json:"schema"` // "p3.bound/v1"
-	Peer    string    `json:"peer"`
-	Name    string    `json:"name"`
-	Since   time.Time `json:"since"`
-	Expires time.Time `json:"expires"`           // of the newest binding
-	Ended   bool      `json:"ended,omitempty"`   // it was unbound: nothing is taken from it, nor is its binding renewed
-	Binding string    `json:"binding,omitempty"` // for p3 up --earn-for, when it was just made
+	Schema  string         `json:"schema"` // "p3.bound/v1"
+	Peer    string         `json:"peer"`
+	Name    string         `json:"name"`
+	Since   time.Time      `json:"since"`
+	Expires time.Time      `json:"expires"`           // of the newest binding
+	Ended   bool           `json:"ended,omitempty"`   // it was unbound: nothing is taken from it, nor is its binding renewed
+	Binding string         `json:"binding,omitempty"` // for p3 up --earn-for, when it was just made
+	Day     ledger.Credits `json:"day_ucr"`           // that are taken up of it a day
+	Leases  uint64         `json:"leases"`            // taken up so far
+	Earned  ledger.Credits `json:"earned_ucr"`        // by them
+	Last    time.Time      `json:"last,omitzero"`     // when
 }
 
 // A Pruned says what pruning came to.

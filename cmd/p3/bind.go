@@ -10,20 +10,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/personal-power-plant/p3/ledger"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/daemon"
 )
 
 func (a *app) bindCmd() *cobra.Command {
 	var life time.Duration
+	var day string
 	c := &cobra.Command{
 		Use: "bind PEERID", Short: "Let another PC of yours earn for this account, without its key",
-		Long: `Let another PC earn for this account. It gets no key: it can neither spend nor sign entries, and whoever steals it can
-at most work badly in the account's name until its binding ends, and keep what it had earned and not handed on.
+		Long: `Let another PC earn for this account. It gets no key: it can neither spend nor sign entries. Whoever steals it can keep what it had
+earned and not handed on, and until you unbind it work badly in the account's name, and make up payers: of these, --most is taken up a day.
 
 PEERID is what p3 peer id prints on that PC. Give the line that this prints to p3 up --earn-for there. What it earns waits there,
-also for days, until both nodes are connected; then this one takes it up. The binding is renewed whenever they meet, after half its
-time. Machines of one account count as one where results are checked, and do no work for each other.
+also for days, until both nodes are connected; then this one takes it up, and renews the binding. Machines of one account count as one where results are checked, and do no work for each other.
 
 ` + exitHelp,
 		Example: "  p3 credit bind 16Uiu2HAm... > binding      here\n  p3 up --donate --earn-for binding           there",
@@ -32,7 +33,11 @@ time. Machines of one account count as one where results are checked, and do no 
 			if life < time.Second || life > node.MaxBindingLife {
 				return usage("--for %s: give 1s to %s", life, node.MaxBindingLife)
 			}
-			b, err := cl.Bind(ctx, node.BindRequest{Peer: args[0], LifeMs: life.Milliseconds()})
+			most, err := ledger.ParseCredits(day)
+			if err != nil || most <= 0 {
+				return usage("--most %s: give the credits that are taken up of it a day", day)
+			}
+			b, err := cl.Bind(ctx, node.BindRequest{Peer: args[0], LifeMs: life.Milliseconds(), Day: most})
 			if err != nil {
 				return err
 			}
@@ -45,6 +50,7 @@ time. Machines of one account count as one where results are checked, and do no 
 		}),
 	}
 	c.Flags().DurationVar(&life, "for", node.DefaultBindingLife, "how long it may earn without meeting this node")
+	c.Flags().StringVar(&day, "most", node.DefaultBindingDay.Decimal(), "credits that are taken up of it a day, at most; what it earned while it was away is taken up at once")
 	return c
 }
 
@@ -66,16 +72,20 @@ func (a *app) boundCmd() *cobra.Command {
 				}
 				state := "until " + b.Expires.Local().Format(time.DateTime)
 				if b.Ended {
-					state = "ended; others may take it for bound " + state
+					state = "ended; others, unless they hear of it, may take it for bound " + state
 				} else if !b.Expires.After(time.Now()) {
 					state = "renewed when it comes"
 				}
-				rows = append(rows, []string{b.Peer, printable(b.Name), b.Since.Local().Format(time.DateTime), state})
+				last := "never"
+				if !b.Last.IsZero() {
+					last = showAge(time.Since(b.Last)) + " ago"
+				}
+				rows = append(rows, []string{b.Peer, printable(b.Name), fmt.Sprint(b.Leases), b.Earned.String(), last, state})
 			}
 			if !a.json && len(rows) == 0 {
 				a.say("no other PC earns for this account: p3 credit bind PEERID")
 			}
-			return table(a.out, "NODE NAME SINCE BINDING", rows)
+			return table(a.out, "NODE NAME LEASES EARNED LAST BINDING", rows)
 		}),
 	}
 }

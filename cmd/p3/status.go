@@ -35,7 +35,11 @@ func (a *app) status(ctx context.Context) error {
 		if o.Home {
 			home = "connected"
 		}
-		fmt.Fprintf(a.out, "earns for the account, whose key is elsewhere (%s), until %s\nwaiting   %s, %s\n", home, o.Expires.Local().Format(time.DateTime), plural(o.Waiting, "lease", "leases"), o.Amount)
+		fmt.Fprintf(a.out, "earns for the account, whose key is elsewhere (%s), until %s\n", home, o.Expires.Local().Format(time.DateTime))
+		fmt.Fprintf(a.out, "waiting   %s, %s; open %s, %s: lost if this machine is\n", plural(o.Waiting, "lease", "leases"), o.Amount, plural(o.Open, "lease", "leases"), o.Vouched)
+		if o.Refused > 0 {
+			fmt.Fprintf(a.out, "refused   %d of them: %s\n", o.Refused, printable(o.Why))
+		}
 	} else {
 		fmt.Fprintf(a.out, "balance   %s, %s free to spend, %s locked\n", st.Balance.Net, st.Balance.Free, st.Balance.Locked)
 	}

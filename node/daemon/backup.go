@@ -21,11 +21,11 @@ import (
 )
 
 // What a backup holds: these files, keys last to be restored; the book; and with whom each lock is shared, so
-// that what waits in the outbox finds its way. Not jobs, nor blobs, nor how far the account has signed:
+// that what waits in the outbox finds its way; and which nodes are bound. Not jobs, nor blobs, nor how far the account has signed:
 // that would be of the same age. So a mint that was restored grants nothing until p3 org recover.
 var (
 	backupFiles = []string{"network", "policy.yaml", "keys/mint", "keys/node", "keys/recovery", "keys/account.next", "keys/account"}
-	backupRows  = []string{"ledger/", "job/l/"}
+	backupRows  = []string{"ledger/", "job/l/", officePrefix}
 )
 
 // backupTime names the item that says when a backup was made, Unix ms as text.

@@ -66,7 +66,8 @@ func SaveBinding(dir, text string) error {
 	if err != nil {
 		return err
 	}
-	if have, _, err := loadBinding(dir); err == nil && have != nil && !newer(raw, have) {
+	have, _, err := loadBinding(dir)
+	if err == nil && have != nil && !newer(raw, have) {
 		return nil // it was renewed since
 	}
 	if _, err := os.Stat(accountFile(dir)); !errors.Is(err, fs.ErrNotExist) {
@@ -102,7 +103,9 @@ func (d *Daemon) openTill(ctx context.Context, mark ledger.Fence, k keys, g ledg
 		return nil, err
 	}
 	b, err := ledger.OpenTill(ctx, d.store, mark, key, k.binding, g)
-	if errors.As(err, new(*ledger.NetworkError)) {
+	if errors.Is(err, ledger.ErrTillFull) {
+		err = &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "give --earn-for the binding of that account again and let it run until p3 status shows nothing waiting; or use another folder: --data-dir"}
+	} else if errors.As(err, new(*ledger.NetworkError)) {
 		err = &node.Problem{Code: node.CodeDenied, Message: "the binding is for another network: " + err.Error(), Hint: "join the network of the PC with the key, or have that one bind this node again"}
 	} else if errors.Is(err, ledger.ErrConflict) {
 		err = &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "on the PC with the key: p3 credit bind with what `p3 peer id` prints here"}
@@ -153,15 +156,13 @@ func (d *Daemon) office() (*node.OfficeStatus, error) {
 		return nil, nil
 	}
 	s := &node.OfficeStatus{Account: d.book.Account(), Expires: until, Home: d.atHome()}
-	list, err := d.book.Untaken(1 << 16)
-	for _, r := range list {
-		s.Waiting++
-		if e, err := ledger.ParseEntry(r.Settle); err == nil {
-			s.Amount += e.Amount
-		} else if v, err := ledger.ParseVoucher(r.Voucher); err == nil {
-			s.Amount += v.Amount
-		}
+	for _, l := range d.book.OpenLocks() {
+		s.Open++
+		s.Vouched += l.Vouched
 	}
+	s.Refused, s.Why = d.till.Refused()
+	var err error
+	s.Waiting, s.Amount, err = d.book.Waiting()
 	return s, err
 }
 
@@ -174,10 +175,18 @@ func (d *Daemon) atHome() bool {
 const officePrefix = "node/office/"
 
 type officeRow struct {
-	LifeMs  int64     `json:"life_ms"`
-	Since   time.Time `json:"since"`
-	Expires time.Time `json:"expires"`
-	Ended   bool      `json:"ended,omitempty"` // unbound
+	LifeMs  int64          `json:"life_ms"`
+	Since   time.Time      `json:"since"`
+	Expires time.Time      `json:"expires"`
+	Ended   bool           `json:"ended,omitempty"` // unbound
+	Day     ledger.Credits `json:"day_ucr"`
+}
+
+func (r officeRow) life() time.Duration { return time.Duration(r.LifeMs) * time.Millisecond }
+
+// quota is what may be taken up of the node: what it earned while it was away as long as its binding stands may come at once.
+func (r officeRow) quota() ledger.Quota {
+	return ledger.Quota{Day: r.Day, Days: int(r.life()/(24*time.Hour)) + 1, Since: r.Since}
 }
 
 func (d *Daemon) officeRow(p peer.ID) (row officeRow, known bool, err error) {
@@ -201,7 +210,7 @@ func (d *Daemon) putOffice(ctx context.Context, p peer.ID, row officeRow) error 
 
 // bindOffice signs a binding for a node, and notes it before it is handed out.
 func (d *Daemon) bindOffice(ctx context.Context, p peer.ID, row officeRow, now time.Time) ([]byte, officeRow, error) {
-	row.Expires = now.Add(time.Duration(row.LifeMs) * time.Millisecond)
+	row.Expires = now.Add(row.life())
 	raw, err := d.book.BindOffice([]byte(p), uint64(now.UnixMilli()), row.Expires)
 	if err != nil {
 		return nil, row, err
@@ -209,24 +218,30 @@ func (d *Daemon) bindOffice(ctx context.Context, p peer.ID, row officeRow, now t
 	return raw, row, d.putOffice(ctx, p, row)
 }
 
-// Renew implements job.Keeper.
-func (d *Daemon) Renew(p peer.ID, shown []byte, now time.Time) ([]byte, error) {
+// Renew implements job.Keeper. A binding is renewed when a tenth of its time is over, so that an office PC can miss this one
+// nearly as long as it says.
+func (d *Daemon) Renew(p peer.ID, shown []byte, now time.Time) (q ledger.Quota, newer []byte, err error) {
 	row, known, err := d.officeRow(p)
 	switch {
 	case err != nil:
-		return nil, err
+		return q, nil, err
 	case !known || row.Ended:
-		return nil, errors.New("this node is not bound to the account")
+		return q, nil, errors.New("this node is not bound to the account: p3 credit bind on the PC with the key")
 	}
-	if n, err := ledger.ParseBinding(shown); err == nil && n.Account == d.book.Account() && n.Expiry().Sub(now) > time.Duration(row.LifeMs)*time.Millisecond/2 {
-		return nil, nil
+	n, err := ledger.ParseBinding(shown)
+	if err == nil && n.Account != d.book.Account() {
+		return q, nil, errors.New("the account has another key now, and is known by that: p3 credit bind on the PC with the key, and p3 up --earn-for here")
 	}
-	raw, _, err := d.bindOffice(context.Background(), p, row, now)
-	return raw, err
+	if err == nil && n.Expiry().Sub(now) > row.life()*9/10 {
+		return row.quota(), nil, nil
+	}
+	newer, _, err = d.bindOffice(context.Background(), p, row, now)
+	return row.quota(), newer, err
 }
 
-func (d *Daemon) bound(p peer.ID, row officeRow) node.Bound {
-	return node.Bound{Schema: "p3.bound/v1", Peer: p.String(), Name: d.net.Name(p), Since: row.Since, Expires: row.Expires, Ended: row.Ended}
+func (d *Daemon) bound(p peer.ID, row officeRow) (node.Bound, error) {
+	x, err := d.book.TakenFrom([]byte(p))
+	return node.Bound{Schema: "p3.bound/v1", Peer: p.String(), Name: d.net.Name(p), Since: row.Since, Expires: row.Expires, Ended: row.Ended, Day: row.Day, Leases: x.Leases, Earned: x.Amount, Last: x.Last}, err
 }
 
 // Bind implements localapi.Backend.
@@ -239,7 +254,10 @@ func (d *Daemon) Bind(ctx context.Context, r node.BindRequest) (node.Bound, erro
 		return node.Bound{}, &node.Problem{Code: node.CodeUsage, Message: "that is this node itself", Hint: "give what `p3 peer id` prints on the other PC"}
 	}
 	now := time.Now()
-	row := officeRow{LifeMs: r.LifeMs, Since: now.UTC()}
+	row := officeRow{LifeMs: r.LifeMs, Since: now.UTC(), Day: r.Day}
+	if row.Day == 0 {
+		row.Day = node.DefaultBindingDay
+	}
 	if row.LifeMs == 0 {
 		row.LifeMs = node.DefaultBindingLife.Milliseconds()
 	}
@@ -249,13 +267,15 @@ func (d *Daemon) Bind(ctx context.Context, r node.BindRequest) (node.Bound, erro
 		return node.Bound{}, &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "bind nodes on the PC with the key"}
 	case errors.Is(err, ledger.ErrMalformed):
 		return node.Bound{}, &node.Problem{Code: node.CodeUsage, Message: err.Error(), Hint: "give what `p3 peer id` prints on the other PC"}
+	case errors.Is(err, ledger.ErrConflict): // a network with witnesses
+		return node.Bound{}, &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "start the other PC with an account of its own, and move credit with p3 credit send"}
 	case err != nil:
 		return node.Bound{}, err
 	}
-	b := d.bound(p, row)
+	b, err := d.bound(p, row)
 	b.Binding = encodeBinding(raw, d.p2p.ID())
 	d.emit("ok", "credit", "node "+p.String()+" may earn for this account until "+row.Expires.Local().Format(time.DateTime))
-	return b, nil
+	return b, err
 }
 
 // Unbind implements localapi.Backend.
@@ -281,7 +301,7 @@ func (d *Daemon) Unbind(ctx context.Context, id string) (node.Bound, error) {
 		return node.Bound{}, err
 	}
 	d.emit("ok", "credit", "node "+p.String()+" is not bound any more")
-	return d.bound(p, row), nil
+	return d.bound(p, row)
 }
 
 // Bound implements localapi.Backend.
@@ -296,8 +316,10 @@ func (d *Daemon) Bound(context.Context) (out []node.Bound, err error) {
 		if p, bad = peer.Decode(string(k[len(officePrefix):])); bad != nil {
 			return false
 		}
-		out = append(out, d.bound(p, row))
-		return true
+		var b node.Bound
+		b, bad = d.bound(p, row)
+		out = append(out, b)
+		return bad == nil
 	})
 	return out, errors.Join(err, bad)
 }

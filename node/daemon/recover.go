@@ -28,11 +28,12 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 	var all []ledger.Receipt
 	var grants []ledger.TakenGrant
 	var away []string
+	answered := map[peer.ID]bool{}
 	if lost {
 		who, heard := []peer.ID(nil), map[ledger.Account]bool{}
 		accounts := map[peer.ID]ledger.Account{}
 		for _, p := range d.p2p.Peers() {
-			if !p.Account.IsZero() && p.Account != d.book.Account() {
+			if !p.Account.IsZero() && (p.Account != d.book.Account() || p.Office) {
 				who = append(who, p.ID)
 				accounts[p.ID] = p.Account
 			}
@@ -61,6 +62,7 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			}
 			out.Answers++
 			heard[accounts[a.from]] = true
+			answered[a.from] = true
 			all = append(all, a.held...)
 			grants = append(grants, a.grants...)
 		}
@@ -75,6 +77,18 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 			}
 		}
 	}
+	if lost {
+		bound, err := d.Bound(ctx)
+		if err != nil {
+			return out, err
+		}
+		for _, o := range bound { // it may hold an EARN whose payer has not heard of it
+			if p, err := peer.Decode(o.Peer); err == nil && !o.Ended && !answered[p] {
+				sure = false
+				away = append(away, "node "+o.Peer)
+			}
+		}
+	}
 	r, err := d.book.Recover(ctx, all, sure, grants...)
 	if err != nil {
 		return out, err
@@ -84,7 +98,7 @@ func (d *Daemon) Recover(ctx context.Context, sure bool) (node.Recovery, error) 
 		out.Why = err.Error()
 		if len(away) > 0 {
 			slices.Sort(away)
-			out.Why += fmt.Sprintf(" (first be connected to the payees of open locks, who may hold vouchers: %s)", strings.Join(slices.Compact(away), ", "))
+			out.Why += fmt.Sprintf(" (first be connected to the payees of open locks, who may hold vouchers, and to the nodes that earn for this account, or unbind those: %s)", strings.Join(slices.Compact(away), ", "))
 		}
 	} else if lost {
 		d.emit("ok", "credit", "the ledger is complete again, as far as can be known, and signs")

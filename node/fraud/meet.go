@@ -266,7 +266,8 @@ func (s *Spreader) serve(_ context.Context, st job.Stream) {
 		}
 		a.Heirs = s.heirs()
 	}
-	if theirs, ok := s.cfg.Account(p); ok && theirs != s.book.Account() {
+	_, till := s.book.Till() // which holds entries of its own account as others do
+	if theirs, ok := s.cfg.Account(p); ok && (theirs != s.book.Account() || till) {
 		if a.Yours, err = s.book.Newest(theirs); err != nil {
 			s.log.Warn("newest entry", "account", theirs, "err", err)
 		}

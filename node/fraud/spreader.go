@@ -39,6 +39,7 @@ type Book interface {
 	Proof(ledger.Account) ([]byte, error)
 	Proofs(from ledger.Account, yield func(a ledger.Account, raw []byte) bool) error
 	Newest(ledger.Account) ([]byte, error)
+	Till() (binding []byte, office bool)
 	Lineage() ([]ledger.Succession, error)
 	Successions(from ledger.Account, yield func(old ledger.Account, s ledger.Succession) bool) error
 	LearnSuccession(ctx context.Context, s ledger.Succession, shower ledger.Account) (news bool, err error)

@@ -171,6 +171,9 @@ func (h handler) bind(r *http.Request) (any, error) {
 	if most := node.MaxBindingLife.Milliseconds(); b.LifeMs < 0 || b.LifeMs > most {
 		return nil, usage("bind for %d ms: give at most %d", b.LifeMs, most)
 	}
+	if b.Day < 0 || b.Day > ledger.MaxCredits {
+		return nil, usage("bind for %s a day", b.Day)
+	}
 	return h.b.Bind(r.Context(), b)
 }
 
