@@ -283,7 +283,8 @@ type Peer struct {
 	RTTMs   float64        `json:"rtt_ms"`
 	Agent   string         `json:"agent"`
 	Since   time.Time      `json:"since"`
-	SkewMs  float64        `json:"skew_ms"` // its clock minus ours, within a round trip
+	SkewMs  float64        `json:"skew_ms"`          // its clock minus ours, within a round trip
+	Office  bool           `json:"office,omitempty"` // it earns for Account and does not hold its key
 }
 
 // A PeerView is another account as this node knows it, and the credit it has here.

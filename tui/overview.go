@@ -90,6 +90,9 @@ func (m *model) balanceBox(w, h int) block {
 	}
 	remark := longest(boxRoom(title, w), remarks...)
 	var lines []string
+	if o := m.status.Office; o != nil { // the balance is where the key is
+		remark = fmt.Sprintf("earns for %s  %d wait: %s", o.Account.Short(), o.Waiting, credits(o.Amount))
+	}
 	switch {
 	case m.polls[fromReceipts] == nil || m.polls[fromReceipts].busy && m.day == nil:
 		lines = []string{"Reading receipts…"}

@@ -147,6 +147,18 @@ func (a *app) checkNode(ctx context.Context) []finding {
 	if st.ReadOnly != "" {
 		out = append(out, finding{"ledger", "bad", st.ReadOnly, "restart the node; if it stays so, see docs/ledger.md"})
 	}
+	if o := st.Office; o != nil {
+		f := finding{Name: "earns for", State: "ok", Detail: fmt.Sprintf("account %s, whose key is elsewhere; %s and %s wait for it", o.Account, plural(o.Waiting, "lease", "leases"), o.Amount)}
+		switch {
+		case !o.Expires.After(time.Now()):
+			f.State, f.Hint = "bad", "the binding has ended: connect to the PC with the key, or `p3 credit bind` there and `p3 up --earn-for` here"
+		case o.Refused > 0:
+			f.State, f.Hint = "warn", fmt.Sprintf("%d of them are refused: %s", o.Refused, printable(o.Why))
+		case !o.Home:
+			f.State, f.Hint = "warn", "the PC with the key is not connected: start it (p3 up); what waits is lost if this machine is"
+		}
+		out = append(out, f)
+	}
 	f := finding{Name: "peers", State: "ok", Detail: fmt.Sprintf("%d connected, %d offers", st.Peers, st.Offers)}
 	if st.Peers == 0 {
 		f.State, f.Hint = "warn", "on another LAN: `p3 invite` on a machine of the network, `p3 join` here; on this LAN: does a firewall drop multicast (UDP 5353)?"

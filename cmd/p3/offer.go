@@ -125,6 +125,9 @@ func (a *app) peerShow(ctx context.Context, cl *node.Client, args []string) erro
 		if skew := time.Duration(p.SkewMs * 1e6); skew.Abs() > market.MaxSkew {
 			clock = fmt.Sprintf("; its clock and yours are %s apart: set the wrong one", skew.Abs().Round(time.Second))
 		}
+		if p.Office {
+			clock = "; it earns for the account and does not hold its key" + clock
+		}
 		row("node", "%s, connected for %s%s", p.ID, showAge(time.Since(p.Since)), clock)
 	}
 	row("work", "%s by it for you, %s by you for it", v.Did, v.Got)

@@ -110,7 +110,7 @@ func (d *Daemon) Peers(context.Context) ([]node.Peer, error) {
 	peers := d.p2p.Peers()
 	out := make([]node.Peer, len(peers))
 	for i, p := range peers {
-		out[i] = node.Peer{ID: p.ID.String(), Name: p.Name, Account: p.Account, Addrs: p.Addrs, Relayed: p.Relayed, RTTMs: millis(p.RTT), Agent: p.Agent, Since: p.Since, SkewMs: millis(p.Skew)}
+		out[i] = node.Peer{ID: p.ID.String(), Name: p.Name, Account: p.Account, Addrs: p.Addrs, Relayed: p.Relayed, RTTMs: millis(p.RTT), Agent: p.Agent, Since: p.Since, SkewMs: millis(p.Skew), Office: p.Office}
 	}
 	return out, nil
 }

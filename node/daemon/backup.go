@@ -68,6 +68,9 @@ func (d *Daemon) Backup(ctx context.Context, r node.BackupRequest) (io.ReadClose
 	if r.Passphrase == "" {
 		return nil, &node.Problem{Code: node.CodeUsage, Message: "a backup needs a passphrase", Hint: "it holds the account key"}
 	}
+	if isOffice(d.cfg.Dir) {
+		return nil, errOffice("back up")
+	}
 	in, out := io.Pipe()
 	d.wg.Go(func() {
 		out.CloseWithError(backup.Write(out, r.Passphrase, r.Light, backupItems(ctx, d.cfg.Dir, d.store)))
@@ -77,6 +80,9 @@ func (d *Daemon) Backup(ctx context.Context, r node.BackupRequest) (io.ReadClose
 
 // BackupOffline writes a backup of a data folder whose node does not run.
 func BackupOffline(ctx context.Context, w io.Writer, dir string, r node.BackupRequest) error {
+	if isOffice(dir) {
+		return errOffice("back up")
+	}
 	l, err := ReadLedger(dir)
 	if err != nil {
 		return err

@@ -208,6 +208,34 @@ func (d *Daemon) putOffice(ctx context.Context, p peer.ID, row officeRow) error 
 	return d.store.Commit(ctx, ledger.Op{Key: []byte(officePrefix + p.String()), Value: b})
 }
 
+// refuseBound refuses what makes bindings of an account worthless while nodes are bound: what they earned, and have not handed on, is
+// for the account of this key.
+func refuseBound(store ledger.Store, what string) error {
+	n := 0
+	var bad error
+	err := store.Scan([]byte(officePrefix), nil, func(_, v []byte) bool {
+		var row officeRow
+		if bad = json.Unmarshal(v, &row); bad == nil && !row.Ended {
+			n++
+		}
+		return bad == nil
+	})
+	if err = errors.Join(err, bad); err != nil || n == 0 {
+		return err
+	}
+	return &node.Problem{Code: node.CodeDenied, Message: fmt.Sprintf("%d other nodes earn for this account: %s would cut off what they have not handed on", n, what), Hint: "let each run until p3 status there shows nothing waiting or open, p3 credit unbind it here; afterwards p3 credit bind it anew"}
+}
+
+// errOffice is for what needs the account's key.
+func errOffice(what string) error {
+	return &node.Problem{Code: node.CodeDenied, Message: "this machine earns for an account whose key is elsewhere: there is nothing here to " + what, Hint: "do it on the PC with the key"}
+}
+
+func isOffice(dir string) bool {
+	_, err := os.Stat(bindingFile(dir))
+	return err == nil
+}
+
 // bindOffice signs a binding for a node, and notes it before it is handed out.
 func (d *Daemon) bindOffice(ctx context.Context, p peer.ID, row officeRow, now time.Time) ([]byte, officeRow, error) {
 	row.Expires = now.Add(row.life())

@@ -80,6 +80,9 @@ type KeyChange struct {
 // leases are open: nothing is changed then but in the ledgers that come before.
 func RotateKey(ctx context.Context, dir string, passphrase func() (string, error), light bool) (c KeyChange, err error) {
 	file, err := os.ReadFile(accountFile(dir))
+	if errors.Is(err, fs.ErrNotExist) && isOffice(dir) {
+		return c, errOffice("rotate")
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return c, &node.Problem{Code: node.CodeNotFound, Message: "there is no account key in " + dir + " yet", Hint: "start the node once: p3 up"}
 	}
@@ -125,6 +128,9 @@ func RotateKey(ctx context.Context, dir string, passphrase func() (string, error
 		switch l.account {
 		case next.Account(): // before the rotation was cut off
 		case old.Account():
+			if err := refuseBound(l.store, "a rotation"); err != nil {
+				return err
+			}
 			b, err := ledger.RotateBook(ctx, l.store, l.fence, old, next, l.genesis, recovery)
 			if err != nil {
 				return keyProblem(l.name, err)
@@ -333,6 +339,9 @@ func (d *Daemon) rekeyed(s ledger.Succession) {
 
 // CloseAccount implements localapi.Backend.
 func (d *Daemon) CloseAccount(ctx context.Context) (node.Balance, error) {
+	if err := refuseBound(d.store, "closing it"); err != nil {
+		return node.Balance{}, err
+	}
 	if err := d.book.CloseChain(ctx); err != nil {
 		if errors.Is(err, ledger.ErrBusy) {
 			return node.Balance{}, &node.Problem{Code: node.CodeDenied, Message: err.Error(), Hint: "stop donating (p3 host finish), wait until nothing is locked and all receipts are complete, and try again"}
