@@ -189,7 +189,7 @@ type blobs struct {
 	temp string // folder on the same disk for what guests leave in /out
 }
 
-func (b blobs) Open(hash ledger.Digest) (io.ReadCloser, int64, error) {
+func (b blobs) Open(hash ledger.Digest) (io.ReadSeekCloser, int64, error) {
 	f, err := b.Store.Open(hash)
 	if err != nil {
 		return nil, 0, err
@@ -223,7 +223,7 @@ func (b blobs) receive(f exec.File, owner string, r io.Reader) error {
 	if owner != "" {
 		b.Pin(f.Hash, owner) // before it is here, so that it cannot be collected in between
 	}
-	in, err := b.Create(f.Hash, f.Size)
+	in, err := b.Store.Create(f.Hash, f.Size)
 	switch {
 	case errors.Is(err, blob.ErrExists):
 		return nil
@@ -246,6 +246,33 @@ func (b blobs) receive(f exec.File, owner string, r io.Reader) error {
 	}
 	_, err = in.Commit(owner)
 	return err
+}
+
+func (b blobs) Create(f exec.File) (job.Incoming, error) {
+	in, err := b.Store.Create(f.Hash, f.Size)
+	switch {
+	case errors.Is(err, blob.ErrBusy):
+		return nil, fmt.Errorf("%w: %w", job.ErrArriving, err)
+	case err != nil:
+		return nil, noRoom(err)
+	}
+	return incoming{in}, nil
+}
+
+// incoming is blob.Incoming as job.Incoming.
+type incoming struct{ *blob.Incoming }
+
+func (in incoming) Write(p []byte) (int, error) {
+	n, err := in.Incoming.Write(p)
+	return n, noRoom(err)
+}
+
+func (in incoming) Commit() error {
+	_, err := in.Incoming.Commit("")
+	if errors.Is(err, blob.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", job.ErrWrongBlob, err)
+	}
+	return noRoom(err)
 }
 
 func (b blobs) TempDir() (string, error) { return os.MkdirTemp(b.temp, "unit-") }

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/canon"
 	"github.com/personal-power-plant/p3/exec/farm"
@@ -867,13 +869,13 @@ func TestBlobOnItsWayIsNotReadByNamingItsHash(t *testing.T) {
 		fetched := make(chan error, 1)
 		go func() { fetched <- host.x.get(t.Context(), f, friend.self) }()
 		synctest.Wait()
-		if err := host.x.getFor(t.Context(), f, stranger.self); err == nil {
+		if err := host.x.getFor(t.Context(), f, circle{from: []peer.ID{stranger.self}}); err == nil {
 			t.Error("a stranger who does not have the blob may use it")
 		}
 		if err := <-fetched; err != nil {
 			t.Error(err)
 		}
-		if err := host.x.getFor(t.Context(), f, friend.self); err != nil {
+		if err := host.x.getFor(t.Context(), f, circle{from: []peer.ID{friend.self}}); err != nil {
 			t.Errorf("who has it may not use it: %v", err)
 		}
 	})

@@ -2,10 +2,10 @@ package job
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +32,16 @@ const slowest = 16 << 10
 // maxForeign bounds how many blobs are remembered as shown by peers.
 const maxForeign = 1 << 16
 
+// sizeOf is how many bytes files have together.
+func sizeOf(files []exec.File) (n int64) {
+	for _, f := range files {
+		if n += min(f.Size, math.MaxInt64-n); f.Size < 0 {
+			return math.MaxInt64
+		}
+	}
+	return n
+}
+
 // transferTime is the most that fetching these files one after the other takes.
 func transferTime(files []exec.File) (t time.Duration) {
 	for _, f := range files {
@@ -49,13 +59,19 @@ func hashesOf(files []exec.File) []ledger.Digest {
 }
 
 type blobRequest struct {
-	Hash ledger.Digest `cbor:"1,keyasint"`
+	Hash   ledger.Digest `cbor:"1,keyasint"`
+	Offset int64         `cbor:"2,keyasint,omitempty"` // bytes that the asker has: the rest is enough
+	Refer  bool          `cbor:"3,keyasint,omitempty"` // the asker may be told to ask others, or again; unset by older peers
+	Failed [][]byte      `cbor:"4,keyasint,omitempty"` // holders who were of no use to it: at most maxHolders
 }
 
-// blobHeader answers a request; Size bytes follow in frames when Found.
+// blobHeader answers a request; the bytes from Start to Size follow in frames when Found.
 type blobHeader struct {
-	Found bool  `cbor:"1,keyasint"`
-	Size  int64 `cbor:"2,keyasint"`
+	Found   bool     `cbor:"1,keyasint"`
+	Size    int64    `cbor:"2,keyasint"`
+	Start   int64    `cbor:"3,keyasint,omitempty"` // 0, or the Offset asked for; older peers know only 0
+	Busy    bool     `cbor:"4,keyasint,omitempty"` // with Found unset: it is here, but others are served; ask again, or
+	Holders [][]byte `cbor:"5,keyasint,omitempty"` // these peers, who have it by now: at most maxHolders
 }
 
 // An Exchange serves blobs to the peers of our jobs and leases, and fetches them.
@@ -67,18 +83,18 @@ type Exchange struct {
 	mu       sync.Mutex // guards what follows
 	shared   map[peer.ID]map[ledger.Digest]int
 	groups   map[*groupShare]struct{}
+	seeds    map[ledger.Digest]*seed // of what groupShares name
+	marks    map[peer.ID]mark        // who is not asked for now
 	fetching map[ledger.Digest]*fetch
 	foreign  map[ledger.Digest]bool // came from a peer: no secret of this node
 }
 
-type fetch struct {
-	done chan struct{}
-	err  error
-}
-
 // NewExchange serves the blob protocol on net.
 func NewExchange(net Network, blobs Blobs) *Exchange {
-	x := &Exchange{net: net, blobs: blobs, shared: map[peer.ID]map[ledger.Digest]int{}, groups: map[*groupShare]struct{}{}, fetching: map[ledger.Digest]*fetch{}, foreign: map[ledger.Digest]bool{}}
+	x := &Exchange{
+		net: net, blobs: blobs, shared: map[peer.ID]map[ledger.Digest]int{}, groups: map[*groupShare]struct{}{}, seeds: map[ledger.Digest]*seed{},
+		marks: map[peer.ID]mark{}, fetching: map[ledger.Digest]*fetch{}, foreign: map[ledger.Digest]bool{},
+	}
 	net.Handle(BlobProtocol, blobFrame, x.serve)
 	return x
 }
@@ -110,25 +126,6 @@ func (x *Exchange) allow(p peer.ID, hashes ...ledger.Digest) (revoke func()) {
 	})
 }
 
-// A groupShare lets whoever is a member at the time fetch some blobs.
-type groupShare struct {
-	group  Group
-	hashes []ledger.Digest
-}
-
-// allowMembers lets the members of g, present and to come, fetch the blobs until the returned function is called.
-func (x *Exchange) allowMembers(g Group, hashes ...ledger.Digest) (revoke func()) {
-	s := &groupShare{g, hashes}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.groups[s] = struct{}{}
-	return func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		delete(x.groups, s)
-	}
-}
-
 func (x *Exchange) allowed(p peer.ID, h ledger.Digest) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -150,147 +147,72 @@ func (x *Exchange) serve(ctx context.Context, s Stream) {
 	if err != nil || canon.Unmarshal(b, &req) != nil {
 		return
 	}
-	var head blobHeader
-	var r io.ReadCloser
-	if x.allowed(s.Peer(), req.Hash) {
-		if f, size, err := x.blobs.Open(req.Hash); err == nil {
-			r, head = f, blobHeader{Found: true, Size: size}
-			defer r.Close()
-		}
+	head, r, done := x.answer(ctx, s.Peer(), req)
+	if r != nil {
+		defer r.Close()
 	}
+	whole := false
+	defer func() { done(whole) }()
 	if b, err = canon.Marshal(head); err != nil || s.WriteFrame(b) != nil || !head.Found {
 		s.Close()
 		return
 	}
 	buf := make([]byte, min(head.Size, blobChunk))
-	for left := head.Size; left > 0 && ctx.Err() == nil; {
+	for left := head.Size - head.Start; left > 0; {
 		n, err := io.ReadFull(r, buf[:min(left, blobChunk)])
-		if err != nil || s.WriteFrame(buf[:n]) != nil {
+		if err != nil || ctx.Err() != nil || s.WriteFrame(buf[:n]) != nil {
 			return
 		}
 		left -= int64(n)
 	}
+	whole = true
 	s.Close()
+}
+
+// answer decides what a peer gets: the bytes, a place to ask, or nothing. done, which is not nil, ends the service.
+func (x *Exchange) answer(ctx context.Context, p peer.ID, req blobRequest) (head blobHeader, r io.ReadSeekCloser, done func(whole bool)) {
+	done = func(bool) {}
+	if !x.allowed(p, req.Hash) {
+		return head, nil, done
+	}
+	r, size, err := x.blobs.Open(req.Hash)
+	if err != nil {
+		return head, nil, done
+	}
+	if size >= spreadSize {
+		var holders [][]byte
+		if done, holders = x.admit(ctx, p, req); done == nil {
+			return blobHeader{Size: size, Busy: true, Holders: holders}, r, func(bool) {}
+		}
+	}
+	head = blobHeader{Found: true, Size: size}
+	if req.Offset > 0 && req.Offset <= size {
+		if _, err := r.Seek(req.Offset, io.SeekStart); err != nil {
+			return blobHeader{}, r, done
+		}
+		head.Start = req.Offset
+	}
+	return head, r, done
 }
 
 // errNoBlob reports that a peer does not have, or does not give, a blob.
 var errNoBlob = errors.New("peer does not have it")
 
-// get makes sure that f is here, asking each of the peers in turn. Concurrent calls
-// for one blob share a transfer.
-func (x *Exchange) get(ctx context.Context, f exec.File, from ...peer.ID) error {
-	_, err := x.obtain(ctx, f, from)
-	return err
+// A busyError says that a peer serves others now, and who else has the blob, as far as it knows.
+type busyError struct{ holders []peer.ID }
+
+func (*busyError) Error() string { return "peer serves others" }
+
+// An inquiry says how a blob is asked for.
+type inquiry struct {
+	offset int64
+	refer  bool
+	failed [][]byte
+	idle   time.Duration // the longest pause between frames
 }
 
-// obtain is get; it reports whether one of these peers sent the blob to this call.
-func (x *Exchange) obtain(ctx context.Context, f exec.File, from []peer.ID) (sent bool, err error) {
-	for {
-		if x.blobs.Has(f.Hash) {
-			return false, nil
-		}
-		x.mu.Lock()
-		other := x.fetching[f.Hash]
-		if other == nil {
-			mine := &fetch{done: make(chan struct{})}
-			x.fetching[f.Hash] = mine
-			x.mu.Unlock()
-			mine.err = x.fetchAny(ctx, f, from)
-			x.mu.Lock()
-			delete(x.fetching, f.Hash)
-			x.mu.Unlock()
-			close(mine.done)
-			return mine.err == nil, mine.err
-		}
-		x.mu.Unlock()
-		select {
-		case <-other.done: // look again: its peers may not have been ours
-			if other.err != nil {
-				err := x.fetchAny(ctx, f, from)
-				return err == nil, err
-			}
-		case <-time.After(blobStall): // whoever drips it must not hold up others
-			err := x.fetchAny(ctx, f, from)
-			return err == nil, err
-		case <-ctx.Done():
-			return false, ctx.Err()
-		}
-	}
-}
-
-// getFor is get on behalf of a stranger's program: what this node has for itself or for others is
-// used only once one of from has shown that it has it too, or naming a hash would be reading.
-func (x *Exchange) getFor(ctx context.Context, f exec.File, from ...peer.ID) error {
-	sent, err := x.obtain(ctx, f, from)
-	if err == nil && !sent && !x.isForeign(f.Hash) {
-		err = x.prove(ctx, f, from)
-	}
-	if err != nil {
-		return err
-	}
-	x.markForeign(f.Hash)
-	return nil
-}
-
-func (x *Exchange) isForeign(h ledger.Digest) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.foreign[h]
-}
-
-func (x *Exchange) markForeign(h ledger.Digest) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if len(x.foreign) >= maxForeign {
-		clear(x.foreign) // they prove it once more
-	}
-	x.foreign[h] = true
-}
-
-// prove has one of the peers send a blob that is here, and compares.
-func (x *Exchange) prove(ctx context.Context, f exec.File, from []peer.ID) error {
-	for _, p := range from {
-		if p == x.net.Self() {
-			continue
-		}
-		err := x.transfer(ctx, f, p, func(r io.Reader) error {
-			h := sha256.New()
-			if n, err := io.Copy(h, r); err != nil || n != f.Size || ledger.Digest(h.Sum(nil)) != f.Hash {
-				return errNoBlob
-			}
-			return nil
-		})
-		if err == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("blob %s: %w", f.Hash.Short(), errNoBlob)
-}
-
-func (x *Exchange) fetchAny(ctx context.Context, f exec.File, from []peer.ID) error {
-	var errs []error
-	for _, p := range from {
-		if p == x.net.Self() {
-			continue
-		}
-		err := x.fetch(ctx, f, p)
-		if err == nil {
-			return nil
-		}
-		errs = append(errs, fmt.Errorf("%s: %w", x.net.Name(p), err))
-	}
-	if len(errs) == 0 {
-		errs = append(errs, errNoBlob)
-	}
-	return fmt.Errorf("fetch %s (%d bytes): %w", f.Hash.Short(), f.Size, errors.Join(errs...))
-}
-
-func (x *Exchange) fetch(ctx context.Context, f exec.File, p peer.ID) error {
-	return x.transfer(ctx, f, p, func(r io.Reader) error { return x.blobs.Receive(f, "", r) })
-}
-
-// transfer hands the bytes of a blob of p to take.
-func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, take func(io.Reader) error) error {
+// transfer asks p for the bytes of a blob, and hands to take those from start on, which is the offset or 0.
+func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, q inquiry, take func(r io.Reader, start int64) error) error {
 	// Slower than this is as good as not at all, and holds a lease.
 	ctx, done := context.WithTimeout(ctx, transferTime([]exec.File{f}))
 	defer done()
@@ -303,14 +225,14 @@ func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, take fu
 	defer s.Reset()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
-	b, err := canon.Marshal(blobRequest{Hash: f.Hash})
+	b, err := canon.Marshal(blobRequest{Hash: f.Hash, Offset: q.offset, Refer: q.refer, Failed: q.failed})
 	if err == nil {
 		err = s.WriteFrame(b)
 	}
 	if err != nil {
 		return err
 	}
-	r := &frameReader{s: s}
+	r := &frameReader{s: s, idle: q.idle + queueTime}
 	b, err = r.next()
 	if err != nil {
 		return err
@@ -320,22 +242,28 @@ func (x *Exchange) transfer(ctx context.Context, f exec.File, p peer.ID, take fu
 		return err
 	}
 	switch {
+	case !head.Found && head.Busy:
+		return &busyError{parsePeers(head.Holders)}
 	case !head.Found:
 		return errNoBlob
 	case head.Size != f.Size:
 		return fmt.Errorf("peer has %d bytes, the job says %d", head.Size, f.Size)
+	case head.Start != 0 && head.Start != q.offset:
+		return fmt.Errorf("peer begins at byte %d, asked for %d", head.Start, q.offset)
 	}
-	return take(io.LimitReader(r, f.Size))
+	r.idle = q.idle
+	return take(io.LimitReader(r, f.Size-head.Start), head.Start)
 }
 
-// A frameReader reads a run of frames as one stream of bytes; each frame must come within blobStall.
+// A frameReader reads a run of frames as one stream of bytes; each frame must come within idle.
 type frameReader struct {
 	s    Stream
+	idle time.Duration
 	rest []byte
 }
 
 func (r *frameReader) next() ([]byte, error) {
-	r.s.SetIdle(blobStall)
+	r.s.SetIdle(r.idle)
 	return r.s.ReadFrame()
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/exec/farm"
@@ -42,7 +43,8 @@ type hosting struct {
 	since    time.Time      // when it was granted
 	expiry   time.Time      // of the LOCK, by the clock as it was then: setting it ends no lease
 	slots    int
-	owner    string // under which blobs are pinned
+	owner    string        // under which blobs are pinned
+	transfer time.Duration // that program and data may take, at a rate nobody need be ashamed of
 	member   []byte
 	program  string // path of the module, once ready
 	data     []exec.Mount
@@ -129,6 +131,7 @@ func newHosting(p *Provider, s Stream, o *open, m exec.Manifest, id exec.JobID, 
 		h.limit = credit.Limit
 		h.out.Grant.Limit = h.limit
 	}
+	h.transfer = time.Duration(sizeOf(filesOf(m))/fairRate) * time.Second
 	h.window = int(h.exposure().Window.Allowed())
 	h.signal() // the grant goes out first
 	return h
@@ -163,63 +166,65 @@ func (h *hosting) serve(ctx context.Context) {
 		"job", h.job.Short(), "peer", h.p.env.Net.Name(h.s.Peer()))
 }
 
-// noGroup stands for a group that could not be joined.
-type noGroup struct{ Group }
+// fetchAtOnce bounds how many files of a job are fetched side by side.
+const fetchAtOnce = 4
 
-func (noGroup) Has(peer.ID) bool   { return false }
-func (noGroup) Members() []peer.ID { return nil }
-func (noGroup) Leave()             {}
-func (noGroup) Next(ctx context.Context) (Message, error) {
-	<-ctx.Done()
-	return Message{}, ctx.Err()
-}
-
-// fetchProgram gets what every unit needs, from a fellow member first, then from the requester,
+// fetchProgram gets what every unit needs, from the requester and from fellow members that it refers to,
 // and offers it to the members in turn.
 func (h *hosting) fetchProgram(ctx context.Context) {
-	from := []peer.ID{h.s.Peer()}
-	files := append([]exec.File{h.manifest.Program}, h.manifest.Data...)
+	c := circle{from: []peer.ID{h.s.Peer()}}
+	files := filesOf(h.manifest)
 	if g := h.p.env.Groups; g != nil && len(h.member) > 0 {
 		group, err := g.Join(h.s.Peer(), h.job, h.member)
 		if err != nil { // the requester itself has everything too
 			h.p.env.Log.Warn("job group", "job", h.job.Short(), "err", err)
-			group = noGroup{}
-		}
-		defer group.Leave()
-		defer h.p.x.allowMembers(group, hashesOf(files)...)()
-		defer func() { // stays in the group, listening, until the lease ends
-			for {
-				if _, err := group.Next(ctx); err != nil {
-					return
+		} else {
+			defer group.Leave()
+			defer h.p.x.allowMembers(group, false, hashesOf(files)...)()
+			defer func() { // stays in the group, listening, until the lease ends
+				for {
+					if _, err := group.Next(ctx); err != nil {
+						return
+					}
 				}
-			}
-		}()
-		fellows := slices.DeleteFunc(slices.Clone(group.Members()), func(m peer.ID) bool { return m == h.s.Peer() || m == h.p.env.Net.Self() })
-		if len(fellows) > 0 {
-			from = []peer.ID{fellows[mrand.IntN(len(fellows))], h.s.Peer()}
+			}()
+			c.group = group
 		}
 	}
-	for _, f := range files {
-		if err := h.get(ctx, f, from...); err != nil {
-			if ctx.Err() == nil {
-				h.end(refuse(CodeBlob, "%v", err))
-			}
-			return
-		}
-		h.p.env.Blobs.Pin(f.Hash, h.owner)
+	// In an order of its own: hosts that begin together then have different files to give each other.
+	g, fetching := errgroup.WithContext(ctx)
+	g.SetLimit(fetchAtOnce)
+	for _, i := range mrand.Perm(len(files)) {
+		f := files[i]
+		h.p.env.Blobs.Pin(f.Hash, h.owner) // before it is here, so that it cannot be collected in between
+		g.Go(func() error { return h.get(fetching, f, c) })
 	}
-	if err := h.locate(); err != nil {
-		h.end(refuse(CodeBlob, "%v", err))
+	err := g.Wait()
+	if err == nil {
+		err = h.locate()
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			h.end(blobRefusal(err))
+		}
 		return
 	}
 	close(h.ready)
 	h.signal()
 }
 
+// blobRefusal tells why data could not be had.
+func blobRefusal(err error) *Refusal {
+	if errors.Is(err, ErrNoRoom) {
+		return refuse(CodeDisk, "%v", err)
+	}
+	return refuse(CodeBlob, "%v", err)
+}
+
 // get fetches a blob, and counts it if it was not here.
-func (h *hosting) get(ctx context.Context, f exec.File, from ...peer.ID) error {
+func (h *hosting) get(ctx context.Context, f exec.File, c circle) error {
 	had := h.p.env.Blobs.Has(f.Hash)
-	err := h.p.x.getFor(ctx, f, from...)
+	err := h.p.x.getFor(ctx, f, c)
 	if err == nil && !had {
 		h.p.env.moved(f.Size)
 	}
@@ -492,7 +497,7 @@ func (h *hosting) waiting() bool {
 	if h.results(now) {
 		return true
 	}
-	begun := now.Sub(h.since) < enoughTime
+	begun := now.Sub(h.since) < enoughTime+h.transfer
 	select {
 	case <-h.ready:
 		begun = len(h.claimed) == 0 // else it waits for pay
@@ -800,8 +805,8 @@ func (h *hosting) run(ctx context.Context, t task) (*finished, *fault) {
 		need = append(need, *t.Input.StdinFile)
 	}
 	for _, f := range need {
-		if err := h.get(ctx, f, h.s.Peer()); err != nil {
-			return fail(CodeBlob, err)
+		if err := h.get(ctx, f, circle{from: []peer.ID{h.s.Peer()}}); err != nil {
+			return fail(blobRefusal(err).Code, err)
 		}
 		blobs.Pin(f.Hash, h.owner)
 	}

@@ -165,6 +165,13 @@ func (s fullShelf) Receive(f exec.File, owner string, r io.Reader) error {
 	return s.Blobs.Receive(f, owner, r)
 }
 
+func (s fullShelf) Create(f exec.File) (Incoming, error) {
+	if time.Now().Before(s.until) {
+		return nil, ErrNoRoom
+	}
+	return s.Blobs.Create(f)
+}
+
 // A full disk at the requester is nobody else's fault: results wait until there is room.
 func TestFullDiskOfTheRequesterLosesNoResult(t *testing.T) {
 	withRequester(t, 1, honest(2, loud{}), func(t *testing.T, d *desk) {

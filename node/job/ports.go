@@ -45,21 +45,40 @@ type Network interface {
 // no fault of whoever sent the bytes.
 var ErrNoRoom = errors.New("no room for data here")
 
+// What Create and Incoming.Commit wrap.
+var (
+	ErrArriving  = errors.New("another transfer of the blob is under way")
+	ErrWrongBlob = errors.New("the bytes are not those of the blob")
+)
+
 // Blobs keeps bytes by SHA-256. It is safe for concurrent use.
 type Blobs interface {
 	Has(hash ledger.Digest) bool
 	// Path is where a blob lies on this disk; only for reading.
 	Path(hash ledger.Digest) (string, error)
-	Open(hash ledger.Digest) (io.ReadCloser, int64, error)
+	Open(hash ledger.Digest) (io.ReadSeekCloser, int64, error)
 	// Put stores what r yields and pins it for owner.
 	Put(r io.Reader, owner string) (exec.File, error)
 	// Receive stores what r yields only if it is exactly f's bytes, and pins it for owner ("" = nobody).
 	Receive(f exec.File, owner string, r io.Reader) error
+	// Create begins or resumes the transfer of a blob that is not here. ErrArriving, ErrNoRoom.
+	Create(f exec.File) (Incoming, error)
 	// Pin keeps a blob from collection as long as owner holds it.
 	Pin(hash ledger.Digest, owner string)
 	Unpin(owner string)
 	// TempDir makes an empty folder on the same disk; the caller removes it.
 	TempDir() (string, error)
+}
+
+// An Incoming is a blob on its way here. What was written and not committed is kept for the next Create, also across
+// a crash. It is not safe for concurrent use.
+type Incoming interface {
+	io.Writer
+	Offset() int64 // bytes that are here
+	Rewind() error // throws them away
+	// Commit verifies the whole and makes it a blob that nobody pins. ErrWrongBlob, after which nothing is kept.
+	Commit() error
+	Close() error
 }
 
 // Groups makes job peer groups. May be nil: then members get everything from the requester.

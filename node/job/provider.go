@@ -160,6 +160,8 @@ func (p *Provider) admit(ctx context.Context, s Stream, o *open) (*hosting, erro
 		return nil, refuse(CodeManifest, "a unit may need %d MiB, this host lends %d", m.Limits.Memory>>20, pol.Capacity.Memory>>20)
 	case m.Limits.Output > pol.Capacity.Memory:
 		return nil, refuse(CodeManifest, "a unit may write %d MiB, this host lends %d", m.Limits.Output>>20, pol.Capacity.Memory>>20)
+	case sizeOf(filesOf(m)) > pol.Capacity.Disk:
+		return nil, refuse(CodeDisk, "program and data have %d MiB, this host lends %d", sizeOf(filesOf(m))>>20, pol.Capacity.Disk>>20)
 	case o.Slots < 1:
 		return nil, refuse(CodeProtocol, "no slots wanted")
 	}

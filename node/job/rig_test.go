@@ -28,6 +28,7 @@ var (
 	errIdle     = errors.New("idle")
 	errReset    = errors.New("reset")
 	errTooLarge = errors.New("frame too large")
+	errOther    = errors.New("other bytes")
 )
 
 // A pipe is one direction of a stream.
@@ -231,9 +232,13 @@ func (s shelf) Path(h ledger.Digest) (string, error) {
 }
 func (s shelf) Has(h ledger.Digest) bool { _, err := os.Stat(s.path(h)); return err == nil }
 func (s shelf) TempDir() (string, error) { return os.MkdirTemp(s.dir, "unit-") }
-func (s shelf) Open(h ledger.Digest) (io.ReadCloser, int64, error) {
-	b, err := os.ReadFile(s.path(h))
-	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), err
+func (s shelf) Open(h ledger.Digest) (io.ReadSeekCloser, int64, error) {
+	f, err := os.Open(s.path(h))
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	return f, info.Size(), err
 }
 
 func (s shelf) Put(r io.Reader, owner string) (exec.File, error) {
@@ -260,9 +265,50 @@ func (s shelf) Receive(f exec.File, owner string, r io.Reader) error {
 		s.Pin(f.Hash, owner)
 	}
 	if err == nil && got.Hash != f.Hash {
-		err = errors.New("other bytes")
+		err = errOther
 	}
 	return err
+}
+
+// arriving is a blob that comes into a shelf, kept beside it until it is whole.
+type arriving struct {
+	*os.File
+	s    shelf
+	f    exec.File
+	have int64
+}
+
+func (s shelf) Create(f exec.File) (Incoming, error) {
+	w, err := os.OpenFile(s.path(f.Hash)+".part", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	n, err := w.Seek(0, io.SeekEnd)
+	return &arriving{w, s, f, n}, err
+}
+
+func (a *arriving) Offset() int64 { return a.have }
+func (a *arriving) Write(p []byte) (int, error) {
+	n, err := a.File.Write(p)
+	a.have += int64(n)
+	return n, err
+}
+
+func (a *arriving) Rewind() error {
+	a.have = 0
+	_, err := a.Seek(0, io.SeekStart)
+	return errors.Join(err, a.Truncate(0))
+}
+
+func (a *arriving) Commit() error {
+	_, err := a.Seek(0, io.SeekStart)
+	if err == nil {
+		err = a.s.Receive(a.f, "", a.File)
+	}
+	if errors.Is(err, errOther) {
+		err = ErrWrongBlob
+	}
+	return errors.Join(err, a.Close(), os.Remove(a.Name()))
 }
 
 // echo is an engine that takes a second for a unit and returns its input.
@@ -353,7 +399,7 @@ func (p *party) provide(pol Policy) *Provider {
 }
 
 func lends(slots int) Policy {
-	return Policy{Accepts: true, Capacity: exec.Capacity{Slots: slots, Memory: 64 << 20, Engines: []string{exec.EngineWASM}, Speed: 1000}, Price: onePer}
+	return Policy{Accepts: true, Capacity: exec.Capacity{Slots: slots, Memory: 64 << 20, Disk: 64 << 20, Engines: []string{exec.EngineWASM}, Speed: 1000}, Price: onePer}
 }
 
 // program stores the module that every job here names; echo does not look at it.

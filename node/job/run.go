@@ -161,6 +161,7 @@ func (r *run) loop() {
 		} else {
 			r.group = g
 			defer g.Leave()
+			defer r.req.x.allowMembers(g, true, r.programHashes()...)()
 		}
 	}
 	offers, cancel := r.req.market.Changes()
@@ -998,7 +999,9 @@ func (r *run) members() {
 }
 
 // files is what every provider needs.
-func (r *run) files() []exec.File { return append([]exec.File{r.m.Program}, r.m.Data...) }
+func (r *run) files() []exec.File { return filesOf(r.m) }
+
+func filesOf(m exec.Manifest) []exec.File { return append([]exec.File{m.Program}, m.Data...) }
 
 func (r *run) programHashes() []ledger.Digest { return hashesOf(r.files()) }
 

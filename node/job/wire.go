@@ -132,6 +132,7 @@ const (
 	CodeCancelled  Code = 16 // the requester cancelled
 	CodeDeadline   Code = 17 // the unit's wall time ran out here
 	CodeFrozen     Code = 18 // an account was convicted of cheating; the proof is with whoever says so
+	CodeDisk       Code = 19 // program and data, or what a unit leaves, do not fit on this host's disk
 )
 
 var codeText = map[Code]string{
@@ -140,7 +141,7 @@ var codeText = map[Code]string{
 	CodeBlob: "program or data could not be fetched", CodePaused: "the owner uses the machine", CodeStopping: "node is going down",
 	CodeIdle: "lease expired unused", CodeOutvoted: "outvoted", CodeLate: "another replica was faster", CodeOvercharge: "overcharged",
 	CodeHost: "host fault", CodeProtocol: "protocol violation", CodeCancelled: "cancelled", CodeDeadline: "time limit reached",
-	CodeFrozen: "the account was convicted of cheating",
+	CodeFrozen: "the account was convicted of cheating", CodeDisk: "not enough disk",
 }
 
 func (c Code) String() string {
