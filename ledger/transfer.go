@@ -32,10 +32,18 @@ func (e Entry) IsTransfer() bool {
 	return false
 }
 
+// MaxGift is the most of one transfer. In a mutual network anybody can invent a payer who owes all credit there can be, and with
+// a few such gifts an account's totals could grow no further: it would never earn again. Of these, at one in ten
+// seconds, it would take 14 years.
+const MaxGift = 100_000 * Credit
+
 // Give reserves amount for another account until expiry, at most MaxLease ahead. Show it the lock; when it says that it
 // is there, Pay. Settle, and Sweep after expiry and grace, take the credit back. It fails as Lock does, and like Lock,
 // each call is a new one.
 func (b *Book) Give(ctx context.Context, to Account, amount Credits, expiry time.Time) (SignedEntry, error) {
+	if amount > MaxGift {
+		return SignedEntry{}, fmt.Errorf("%s at once, at most %s: %w", amount, MaxGift, ErrExceeds)
+	}
 	return b.Lock(ctx, LockRequest{Payee: to, Amount: amount, Evidence: transferMark, Expiry: expiry})
 }
 
@@ -95,8 +103,12 @@ func (b *Book) readGift(lock []byte) (Entry, Digest, error) {
 	if err == nil {
 		err = b.checkLock(e, d, b.mine) // one to an earlier account of ours may have been on its way when that changed its key
 	}
-	if err == nil && !e.IsTransfer() {
+	switch {
+	case err != nil:
+	case !e.IsTransfer():
 		err = fmt.Errorf("lock %s is for a lease: %w", d.Short(), ErrConflict)
+	case e.Amount > MaxGift:
+		err = fmt.Errorf("transfer of %s, at most %s: %w", e.Amount, MaxGift, ErrExceeds)
 	}
 	return e, d, err
 }

@@ -129,6 +129,25 @@ func TestTransferIsBoundedByWhatIsFree(t *testing.T) {
 	}
 }
 
+// A payer who was made up to owe all credit there can be gives it away: taken up, the totals of whoever gets it could grow
+// no further.
+func TestGiftOfAllCreditThereIsIsNotTakenUp(t *testing.T) {
+	p := newPair(t, ledger.Credit)
+	rich := ok(ledger.NewKey())(t)
+	mark := ok(ledger.ParseEntry(ok(p.user.Give(t.Context(), p.host.Account(), 1, time.Now().Add(time.Hour)))(t).Raw))(t).Evidence
+	head := ledger.Head{Network: p.user.Network(), Account: rich.Account(), Len: 9, Seq: 8, Digest: ledger.Digest{1}, Earned: ledger.MaxCredits}
+	for _, amount := range []ledger.Credits{ledger.MaxCredits - 1, ledger.MaxGift + 1, ledger.MaxGift} {
+		lock := ok(rich.SignEntry(head.Lock(p.host.Account(), amount, mark, time.Now().Add(time.Hour), time.Now())))(t)
+		err := p.host.MayReceive(lock, nil)
+		if fits := amount <= ledger.MaxGift; (err == nil) != fits || !fits && !errors.Is(err, ledger.ErrExceeds) {
+			t.Errorf("%s: %v", amount, err)
+		}
+	}
+	if _, err := p.user.Give(t.Context(), p.host.Account(), ledger.MaxGift+1, time.Now().Add(time.Hour)); !errors.Is(err, ledger.ErrExceeds) {
+		t.Error(err)
+	}
+}
+
 // What is not exactly a transfer to this account is refused and changes nothing.
 func TestReceiveRefusesOtherRecords(t *testing.T) {
 	p := newPair(t, ledger.Credit)

@@ -33,6 +33,9 @@ func (d *Daemon) Send(ctx context.Context, t node.Transfer) (node.Sent, error) {
 		life = node.DefaultTransferLife
 	}
 	expires := time.Now().Add(life)
+	if t.Amount > ledger.MaxGift {
+		return node.Sent{}, &node.Problem{Code: node.CodeUsage, Message: fmt.Sprintf("%s is more than one transfer may move, which is %s", t.Amount, ledger.MaxGift), Hint: "send it in parts"}
+	}
 	id, err := d.settler.Give(ctx, to, t.Amount, expires)
 	switch no := (*ledger.NoCreditError)(nil); {
 	case to == d.book.Account():
