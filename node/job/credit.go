@@ -131,7 +131,8 @@ func (s *Settler) lock(ctx context.Context, r ledger.LockRequest) (ledger.Signed
 				s.settle(context.WithoutCancel(ctx), l)
 			}
 		}
-		s.poke()
+		p, _ := s.peerOf(ledger.Message{Lock: lock.Digest, To: r.Payee}) // it was there just now, whatever became of older records
+		s.Kick(p)
 	}), nil
 }
 
@@ -255,17 +256,27 @@ func (s *Settler) claim(p peer.ID, now time.Time) bool {
 	return true
 }
 
-// deliverAll brings a peer its records, until one fails.
+// deliverAll brings a peer its records, until one fails. One that it took and has no answer to yet, such as an office PC whose
+// account's key is away, keeps no other waiting.
 func (s *Settler) deliverAll(ctx context.Context, p peer.ID, rows []ledger.Message) {
+	again := false
 	for _, row := range rows {
-		if err := s.deliver(ctx, p, row); err != nil {
-			if ctx.Err() == nil {
-				s.env.Log.Debug("settling", "peer", p, "err", err)
-			}
-			s.backoff(p, time.Now())
-			break
+		err := s.deliver(ctx, p, row)
+		if err == nil {
+			s.env.Tell()
+			continue
 		}
-		s.env.Tell()
+		again = true
+		if errors.Is(err, errNoAnswer) {
+			continue
+		}
+		if ctx.Err() == nil {
+			s.env.Log.Debug("settling", "peer", p, "err", err)
+		}
+		break
+	}
+	if again {
+		s.backoff(p, time.Now())
 	}
 	s.mu.Lock()
 	delete(s.dialling, p)
