@@ -256,8 +256,8 @@ func (s *Settler) claim(p peer.ID, now time.Time) bool {
 	return true
 }
 
-// deliverAll brings a peer its records, until one fails. One that it took and has no answer to yet, such as an office PC whose
-// account's key is away, keeps no other waiting.
+// deliverAll brings a peer its records, as long as it is there. One that it refuses, or has no answer to yet, such as an office PC
+// whose account's key is away, keeps no other waiting.
 func (s *Settler) deliverAll(ctx context.Context, p peer.ID, rows []ledger.Message) {
 	again := false
 	for _, row := range rows {
@@ -267,13 +267,12 @@ func (s *Settler) deliverAll(ctx context.Context, p peer.ID, rows []ledger.Messa
 			continue
 		}
 		again = true
-		if errors.Is(err, errNoAnswer) {
-			continue
-		}
 		if ctx.Err() == nil {
 			s.env.Log.Debug("settling", "peer", p, "err", err)
 		}
-		break
+		if !errors.Is(err, errNoAnswer) && !errors.As(err, new(*Refusal)) {
+			break
+		}
 	}
 	if again {
 		s.backoff(p, time.Now())
