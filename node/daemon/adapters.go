@@ -49,8 +49,11 @@ func (n *network) Handle(id string, maxFrame int, serve func(ctx context.Context
 	n.p2p.Handle(protocol.ID(id), maxFrame, func(ctx context.Context, c *p2p.Conn) { serve(ctx, c) })
 }
 
-// Name is the name that p greeted us with, or the end of its ID.
+// Name is the name that p greeted us with, now or before, or the end of its ID.
 func (n *network) Name(p peer.ID) string {
+	if s := n.p2p.Name(p); s != "" {
+		return s
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if s := n.names[p]; s != "" {

@@ -230,7 +230,9 @@ func TestNobodyIsGreetedBeforeAllIsServed(t *testing.T) {
 			const late = "/p3/late/1.0.0"
 			a.Handle(late, 1<<10, func(_ context.Context, c *Conn) { c.WriteFrame([]byte("served")) })
 			close(ready)
-			await(t, events, PeerGreeted)
+			if got := await(t, events, PeerGreeted); b.Name(got.Peer) != "node" {
+				t.Errorf("greeted by %q", b.Name(got.Peer))
+			}
 			c, err := b.Open(t.Context(), a.ID(), late)
 			if err != nil {
 				t.Fatal(err)

@@ -105,6 +105,17 @@ func (n *Node) Account(p peer.ID) (ledger.Account, bool) {
 	return s.account, true
 }
 
+// Name is what a connected peer has greeted us with; "" while it has not, or when it has none.
+func (n *Node) Name(p peer.ID) string {
+	n.mu.Lock()
+	s := n.peers[p]
+	n.mu.Unlock()
+	if s == nil || !s.ok() {
+		return ""
+	}
+	return s.hello.Name
+}
+
 // Greeted reports whether a peer is connected and has said hello.
 func (n *Node) Greeted(p peer.ID) bool {
 	n.mu.Lock()
