@@ -26,7 +26,12 @@ import (
 
 // commitTo hides x behind the nonce of zeros.
 func (c *cheat) commitTo(l *cheatedLease, x result) commit {
-	return commit{Unit: x.Unit, Try: l.try(x.Unit), Hash: farm.Commitment(c.Book.Network(), l.lock.ID, x.Unit, c.Book.Account(), farm.Nonce{}, x.Digest, x.Result.Fuel)}
+	return c.commitToTry(l, x, l.try(x.Unit))
+}
+
+// commitToTry is commitTo for whoever does not read the lease's frames.
+func (c *cheat) commitToTry(l *cheatedLease, x result, try uint32) commit {
+	return commit{Unit: x.Unit, Try: try, Hash: farm.Commitment(c.Book.Network(), l.lock.ID, x.Unit, c.Book.Account(), farm.Nonce{}, x.Digest, x.Result.Fuel)}
 }
 
 // votes takes part in votes with the results that answer gives; after, if not nil, sends more after each reveal.

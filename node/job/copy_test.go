@@ -134,7 +134,7 @@ func TestAttack20ResultCopying(t *testing.T) {
 					o.count(func() { asked[task.Unit] = true })
 					go func() { // waits for a result, to commit to the same
 						if x, ok := first(o, o.results, task.Unit, over); ok {
-							writeFrame(s, frame{Commits: []commit{c.commitTo(l, x)}})
+							writeFrame(s, frame{Commits: []commit{c.commitToTry(l, x, task.Try)}})
 						}
 					}()
 				}

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,13 @@ func TestTransferArrivesUnderANewKey(t *testing.T) {
 		net := newHub(t)
 		from, to := net.party(), net.party()
 		at := map[ledger.Account]peer.ID{to.Book.Account(): to.self}
-		from.Env.Find = func(a ledger.Account) (peer.ID, bool) { p, ok := at[a]; return p, ok }
+		var mu sync.Mutex // guards at
+		from.Env.Find = func(a ledger.Account) (peer.ID, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			p, ok := at[a]
+			return p, ok
+		}
 		from.settler = NewSettler(from.Env)
 		killed := make(chan struct{}, 64)
 		to.Handle(CreditProtocol, creditFrameMax, func(ctx context.Context, st Stream) {
@@ -65,8 +72,10 @@ func TestTransferArrivesUnderANewKey(t *testing.T) {
 		net.books = append(net.books, book)
 		to.Env.Book = book
 		to.settler = NewSettler(to.Env)
+		mu.Lock()
 		at[book.Account()] = to.self
 		delete(at, to.key.Account())
+		mu.Unlock()
 		time.Sleep(10 * time.Minute) // nobody acts for the old account any more
 		if b := book.Balance(); b.Earned != 0 {
 			t.Fatalf("%+v", b)
