@@ -227,7 +227,7 @@ func TestACancelledJobTellsItsMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	var p *node.Problem
-	if err := f.Run(t.Context(), nil, nil); !errors.As(err, &p) || !strings.Contains(p.Message, "was cancelled") {
+	if _, err := f.Next(t.Context()); !errors.As(err, &p) || !strings.Contains(p.Message, "was cancelled") { // Run, with nothing to submit, might be done before it hears
 		t.Errorf("%v", err)
 	}
 }
