@@ -289,3 +289,51 @@ func TestStoredNaNLooksAlikeFromEverywhere(t *testing.T) {
 	}
 	t.Logf("%d NaN", nans)
 }
+
+// TestStoresAreApartOnlyWhereTheyAre has programs whose locals seem to lie 8 bytes apart to whoever overlooks a way through
+// the function, and lie on each other. A NaN is stored by the one and read by the other before anybody looks at it.
+func TestStoresAreApartOnlyWhereTheyAre(t *testing.T) {
+	const p, q, y, x, seen = 0, 1, 2, 3, 4 // the parameter, which is 8; i32; i32; f64; i64
+	locals := []byte{tI32, tI32, tF64, tI64}
+	nan := join(op("local.get", x), op("local.get", x), op("f64.div")) // 0/0: not canonical on this kind of processor, or by chance
+	plus8 := func(local, to int64) []ins {
+		return join(op("local.get", local), op("i32.const", 8), op("i32.add"), op("local.set", to))
+	}
+	around := func(body ...[]ins) []ins { // what begins another run; never left early, as p is not 0
+		return []ins{{op: "block", typ: tVoid, body: join(append([][]ins{op("local.get", p), op("i32.eqz"), op("br_if", 0)}, body...)...)}}
+	}
+	read := func(by, other int64) []ins { // stores by one, reads by the other, and stores far from both, where both stores may be looked at together
+		return join(op("local.get", by), nan, op("f64.store", 0),
+			op("local.get", other), op("i64.load", 0), op("local.set", seen),
+			op("local.get", by), nan, op("f64.store", 64),
+			op("i32.const", 256), op("local.get", seen), op("i64.store", 0))
+	}
+	for name, body := range map[string][]ins{
+		// q is 8 beyond y where the block is passed, which it is not: both are 0.
+		"set where nobody comes": join(
+			[]ins{{op: "block", typ: tVoid, body: join(op("local.get", p), op("br_if", 0), plus8(y, q))}}, read(q, y)),
+		"in the other arm": join(op("local.get", p), []ins{{op: "if", typ: tVoid, body: op("nop"), els: plus8(y, q)}}, read(q, y)),
+		// y is 8 beyond what q was; then q is set to 8 too.
+		"read before it is set": join(plus8(q, y), around(op("local.get", p), op("local.set", q)), around(read(q, y))),
+		"set twice":             join(op("i32.const", 0), op("local.set", q), plus8(q, y), around(op("local.get", p), op("local.set", q)), around(read(q, y))),
+		// In the second round y is what q is since the first.
+		"from the round before": join([]ins{{op: "loop", typ: tVoid, body: join(
+			around(read(q, y)), plus8(q, y), op("local.get", y), op("local.set", q),
+			op("local.get", q), op("i32.const", 16), op("i32.lt_s"), op("br_if", 0))}}),
+	} {
+		for engine, cfg := range engines() {
+			h := newHost(t, cfg)
+			m, err := h.instantiate(t, mustInstrument(t, program{fns: []fn{{params: 1, locals: locals, body: join(body, op("i32.const", 0))}}}.encode(), meter.Options{}))
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if _, err := m.ExportedFunction("run").Call(t.Context(), 8); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got, _ := m.Memory().ReadUint64Le(256); got != 0x7ff8000000000000 {
+				t.Errorf("%s on %s: read %#x before anybody looked", name, engine, got)
+			}
+			h.rt.Close(t.Context())
+		}
+	}
+}
