@@ -55,15 +55,30 @@ func (r *receiptRow) job() string {
 	return "j-" + r.Job.Short()
 }
 
+// Columns of receipts, whatever else is said of them.
+var (
+	idColumn   = column[receiptRow]{field: "receipt", width: 10, str: func(r *receiptRow) string { return r.id }}
+	timeColumn = column[receiptRow]{field: "time", width: 8, num: func(r *receiptRow) float64 { return float64(r.Time.UnixMilli()) },
+		text: func(r *receiptRow, now time.Time) string { return clock(r.Time, now) }}
+)
+
+// signedColumn tells whether the signatures hold, on screens of need columns or more.
+func signedColumn(need int) column[receiptRow] {
+	return column[receiptRow]{field: "signed", head: "SIGNATURES", width: 10, need: need, str: (*receiptRow).signature, tint: func(r *receiptRow) style {
+		if r.Problem != "" {
+			return bad
+		}
+		return plain
+	}}
+}
+
 func receiptTable() table[receiptRow] {
 	type row = receiptRow
 	return table[row]{
 		id: func(r *row) string { return r.id }, hay: func(r *row) string { return r.hay },
 		sort: 1, reverse: true,
 		cols: []column[row]{
-			{field: "receipt", width: 10, str: func(r *row) string { return r.id }},
-			{field: "time", width: 8, num: func(r *row) float64 { return float64(r.Time.UnixMilli()) },
-				text: func(r *row, now time.Time) string { return clock(r.Time, now) }},
+			idColumn, timeColumn,
 			{field: "with", width: 10, need: 70, str: func(r *row) string { return r.with.Short() }},
 			{field: "amount", head: "cr", width: 10, right: true, num: func(r *row) float64 { return float64(r.effect) / float64(ledger.Credit) },
 				text: func(r *row, _ time.Time) string { return signed(r.effect) },
@@ -78,12 +93,7 @@ func receiptTable() table[receiptRow] {
 			{field: "fuel", head: "Gfuel", width: 9, right: true, need: 90, num: func(r *row) float64 { return float64(r.Fuel) / 1e9 },
 				text: func(r *row, _ time.Time) string { return fmt.Sprintf("%.2f", float64(r.Fuel)/1e9) }},
 			{field: "state", width: 11, str: func(r *row) string { return r.state }},
-			{field: "signed", head: "SIGNATURES", width: 10, str: (*row).signature, tint: func(r *row) style {
-				if r.Problem != "" {
-					return bad
-				}
-				return plain
-			}},
+			signedColumn(0),
 			{field: "job", width: 10, need: 96, str: (*row).job},
 		},
 	}

@@ -67,9 +67,7 @@ func transferTable() table[receiptRow] {
 		id: func(r *row) string { return r.id }, hay: func(r *row) string { return r.hay },
 		sort: 1, reverse: true,
 		cols: []column[row]{
-			{field: "receipt", width: 10, str: func(r *row) string { return r.id }},
-			{field: "time", width: 8, num: func(r *row) float64 { return float64(r.Time.UnixMilli()) },
-				text: func(r *row, now time.Time) string { return clock(r.Time, now) }},
+			idColumn, timeColumn,
 			{field: "way", width: 4, str: (*row).way},
 			{field: "account", width: 10, str: func(r *row) string { return r.with.Short() }},
 			{field: "amount", head: "cr", width: 10, right: true, num: func(r *row) float64 { return float64(r.given()) / float64(ledger.Credit) },
@@ -83,12 +81,7 @@ func transferTable() table[receiptRow] {
 				}
 				return warn
 			}},
-			{field: "signed", head: "SIGNATURES", width: 10, need: 80, str: (*row).signature, tint: func(r *row) style {
-				if r.Problem != "" {
-					return bad
-				}
-				return plain
-			}},
+			signedColumn(80),
 		},
 	}
 }

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/personal-power-plant/p3/exec"
 	"github.com/personal-power-plant/p3/node"
 	"github.com/personal-power-plant/p3/node/master"
 )
@@ -74,16 +72,9 @@ func (a *app) farmJob(c *cobra.Command, o *farmOptions, args []string) error {
 	}
 	ctx, cancel := a.bounded(c.Context())
 	defer cancel()
-	if o.file != "" {
-		if err := o.spec.load(o.file); err != nil {
-			return err
-		}
-	}
-	if o.spec.App == "" {
-		if len(args) == 0 {
-			return usage("name a program: p3 %s", c.Use)
-		}
-		o.spec.App, args = args[0], args[1:]
+	args, err := o.spec.begin(o.file, args, c.Use)
+	if err != nil {
+		return err
 	}
 	if e := o.spec.Each; e.Lines != "" || len(e.Files) > 0 || e.Range != "" || len(e.Params) > 0 {
 		return usage("%s: each: the units of a farm come from its master; run it with p3 map", o.file)
@@ -95,17 +86,9 @@ func (a *app) farmJob(c *cobra.Command, o *farmOptions, args []string) error {
 		return usage("--window %d: give 1 or more", o.window)
 	}
 	cl := a.client()
-	m, err := a.farmManifest(ctx, o, cl)
-	if err != nil {
+	m, err := a.manifest(ctx, &o.spec, cl, o.dryRun)
+	if err != nil || o.dryRun {
 		return err
-	}
-	if o.dryRun {
-		m.Nonce = make([]byte, 16)
-		if err := m.Validate(); err != nil {
-			return usage("%v", err)
-		}
-		fmt.Fprintln(a.out, m.JSON())
-		return nil
 	}
 	who, err := a.newMaster(o, behind) // before anything is spent
 	if err != nil {
@@ -120,25 +103,6 @@ func (a *app) farmJob(c *cobra.Command, o *farmOptions, args []string) error {
 		a.say("%s  %s  at most %s", f.Job().ID.Short(), f.Job().Name, f.Job().Budget)
 	}
 	return a.serveMaster(ctx, cl, f, o, who)
-}
-
-func (a *app) farmManifest(ctx context.Context, o *farmOptions, cl *node.Client) (exec.Manifest, error) {
-	if !o.dryRun {
-		if _, err := cl.Status(ctx); err != nil {
-			return exec.Manifest{}, err
-		}
-	}
-	return o.spec.manifest(ctx, func(ctx context.Context, path string) (exec.File, error) {
-		r, err := os.Open(path)
-		if err != nil {
-			return exec.File{}, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
-		}
-		defer r.Close()
-		if o.dryRun {
-			return hashFile(r)
-		}
-		return cl.PutBlob(ctx, r)
-	})
 }
 
 // serveMaster joins the master to the job and says how both ended. Whatever ends them early cancels the job.

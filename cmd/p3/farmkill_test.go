@@ -21,24 +21,9 @@ import (
 // once; and then a master itself, whose job is cancelled.
 func TestAMasterOutlivesItsNodeAndItsJobNotTheMaster(t *testing.T) {
 	t.Parallel()
-	net, err := newLocalNet(t.TempDir(), "you", "maple")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := net.stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	net := startNet(t, "maple")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := net.start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := net.offers(ctx); err != nil {
-		net.dump(t)
-		t.Fatal(err)
-	}
 	tasks, err := filepath.Abs(filepath.Join("..", "..", "exec", "wasm", "testdata", "tasks.wasm"))
 	if err != nil {
 		t.Fatal(err)

@@ -299,10 +299,13 @@ func TestInputOfALostCallGoesToTheNext(t *testing.T) {
 	}
 }
 
-// startNet starts you and three providers and waits for their offers.
-func startNet(t *testing.T) *localNet {
+// startNet starts you and some providers, three if none is named, and waits for their offers.
+func startNet(t *testing.T, providers ...string) *localNet {
 	t.Helper()
-	net, err := newLocalNet(t.TempDir(), "you", "maple", "oak", "birch")
+	if len(providers) == 0 {
+		providers = []string{"maple", "oak", "birch"}
+	}
+	net, err := newLocalNet(t.TempDir(), append([]string{"you"}, providers...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,16 +113,9 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 	}
 	ctx, cancel := a.bounded(c.Context())
 	defer cancel()
-	if o.file != "" {
-		if err := o.spec.load(o.file); err != nil {
-			return err
-		}
-	}
-	if o.spec.App == "" {
-		if len(args) == 0 {
-			return usage("name a program: p3 %s", c.Use)
-		}
-		o.spec.App, args = args[0], args[1:]
+	args, err := o.spec.begin(o.file, args, c.Use)
+	if err != nil {
+		return err
 	}
 	if o.files {
 		o.spec.Each.Files, args = args, nil
@@ -151,32 +144,11 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 	}
 	defer f.close()
 	cl := a.client()
-	put := func(ctx context.Context, path string) (exec.File, error) {
-		r, err := os.Open(path)
-		if err != nil {
-			return exec.File{}, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
-		}
-		defer r.Close()
-		if o.dryRun {
-			return hashFile(r)
-		}
-		return cl.PutBlob(ctx, r)
-	}
-	if !o.dryRun {
-		if _, err := cl.Status(ctx); err != nil {
-			return err
-		}
-	}
-	m, err := o.spec.manifest(ctx, put)
+	m, err := a.manifest(ctx, &o.spec, cl, o.dryRun)
 	if err != nil {
 		return err
 	}
 	if o.dryRun {
-		m.Nonce = make([]byte, 16)
-		if err := m.Validate(); err != nil {
-			return usage("%v", err)
-		}
-		fmt.Fprintln(a.out, m.JSON())
 		return a.preview(ctx, &o.spec)
 	}
 	src, err := a.source(ctx, &o.spec, cl.PutBlob)
@@ -376,30 +348,7 @@ func (f *feed) run(ctx context.Context) error {
 
 // again retries an operation across a restart of the node.
 func (f *feed) again(ctx context.Context, op func() error) error {
-	var gone time.Time
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		begun := time.Now()
-		err := op()
-		if time.Since(begun) > time.Minute { // it was back in between
-			gone, wait = time.Time{}, 100*time.Millisecond
-		}
-		var p *node.Problem
-		if !errors.As(err, &p) || p.Code != node.CodeNoNode {
-			return err
-		}
-		switch {
-		case gone.IsZero():
-			gone = time.Now()
-			f.a.say("the node is gone; waiting for it to come back (the job goes on then)")
-		case time.Since(gone) > 2*time.Minute:
-			return &node.Problem{Code: node.CodeNoNode, Message: p.Message, Hint: "start it with `p3 up`; then `p3 job watch " + f.short + "` shows the rest"}
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return node.Outlast(ctx, f.short, func(text string) { f.a.say("%s", text) }, op)
 }
 
 func (f *feed) send(ctx context.Context) error {

@@ -350,3 +350,49 @@ func parseRange(s string) (from, step int64, n uint64, err error) {
 	}
 	return v[0], v[2], uint64((span + by - 1) / by), nil
 }
+
+// begin reads the job file, if there is one, and takes the program from the arguments where that names none; use is how the
+// command is used. It returns the other arguments.
+func (s *spec) begin(file string, args []string, use string) (rest []string, err error) {
+	if file != "" {
+		if err := s.load(file); err != nil {
+			return nil, err
+		}
+	}
+	if s.App == "" {
+		if len(args) == 0 {
+			return nil, usage("name a program: p3 %s", use)
+		}
+		s.App, args = args[0], args[1:]
+	}
+	return args, nil
+}
+
+// manifest makes the job's manifest and gives the node the program and the data. A dry run prints it, and hashes the files only.
+func (a *app) manifest(ctx context.Context, s *spec, cl *node.Client, dryRun bool) (exec.Manifest, error) {
+	if !dryRun {
+		if _, err := cl.Status(ctx); err != nil {
+			return exec.Manifest{}, err
+		}
+	}
+	m, err := s.manifest(ctx, func(ctx context.Context, path string) (exec.File, error) {
+		r, err := os.Open(path)
+		if err != nil {
+			return exec.File{}, &node.Problem{Code: node.CodeUsage, Message: err.Error()}
+		}
+		defer r.Close()
+		if dryRun {
+			return hashFile(r)
+		}
+		return cl.PutBlob(ctx, r)
+	})
+	if err != nil || !dryRun {
+		return m, err
+	}
+	m.Nonce = make([]byte, 16)
+	if err := m.Validate(); err != nil {
+		return m, usage("%v", err)
+	}
+	fmt.Fprintln(a.out, m.JSON())
+	return m, nil
+}

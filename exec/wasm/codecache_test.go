@@ -124,7 +124,7 @@ func TestCodeIsMappedFromTheCache(t *testing.T) {
 	defer p.close()
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
-		t.Skip("this system has no /proc")
+		t.Fatal(err)
 	}
 	mapped := 0
 	for line := range strings.Lines(string(maps)) {

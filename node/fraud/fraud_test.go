@@ -186,11 +186,7 @@ func proofAgainst(t testing.TB, key ledger.Key) ledger.Proof {
 // inMesh waits until a node knows others that take part in the gossip.
 func (n *node) inMesh(t testing.TB, others int) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); len(n.PubSub().ListPeers(p2p.Prefix(n.book.Network())+"/fraud")) < others; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("no neighbours in the gossip")
-		}
-	}
+	await(t, "neighbours in the gossip", func() bool { return len(n.PubSub().ListPeers(p2p.Prefix(n.book.Network())+"/fraud")) >= others })
 }
 
 // An attacker frames an honest account by gossip and by answering on connect: nobody believes it,
@@ -297,11 +293,7 @@ func TestLocksForOnePlaceMeetInTheDHT(t *testing.T) {
 	cheat := ok(ledger.NewKey())(t)
 	two := locks(t, cheat, a.key.Account(), b.key.Account())
 	for i, n := range []*node{a, b} {
-		for end := time.Now().Add(time.Minute); n.DHT().RoutingTable().Size() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("nobody in the DHT")
-			}
-		}
+		await(t, "somebody in the DHT", func() bool { return n.DHT().RoutingTable().Size() > 0 })
 		ok(n.book.AcceptLock(t.Context(), two[i], time.Now()))(t)
 		n.spread.Accepted(two[i], nil)
 	}
@@ -316,11 +308,7 @@ func TestPeerShowsWhatTheDiskHasLost(t *testing.T) {
 	lost := locks(t, payer.key, payee.key.Account())[0] // not in the payer's book
 	ok(payee.book.AcceptLock(t.Context(), lost, time.Now()))(t)
 	payer.meet(t, payee)
-	for end := time.Now().Add(time.Minute); payer.book.ReadOnly() == nil; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("the book that lost an entry signs on")
-		}
-	}
+	await(t, "that the book which lost an entry signs no more", func() bool { return payer.book.ReadOnly() != nil })
 	if _, err := payer.book.Lock(t.Context(), ledger.LockRequest{Payee: ledger.Account{1}, Amount: 1, Expiry: time.Now().Add(time.Hour)}); !errors.Is(err, ledger.ErrReadOnly) {
 		t.Error(err)
 	}
@@ -338,11 +326,7 @@ func TestGrantsForOnePlaceMeetInTheDHT(t *testing.T) {
 		return ok(mint.SignGrant(ledger.Grant{Network: ok(org.ID())(t), Mint: mint.Account(), To: to, Amount: amount, Total: amount}))(t)
 	}
 	for _, n := range []*node{a, b} {
-		for end := time.Now().Add(time.Minute); n.DHT().RoutingTable().Size() == 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("nobody in the DHT")
-			}
-		}
+		await(t, "somebody in the DHT", func() bool { return n.DHT().RoutingTable().Size() > 0 })
 		raw := sign(n.key.Account(), 60*ledger.Credit)
 		if _, err := n.book.ClaimGrant(t.Context(), raw); err != nil && !convicts(err) { // the second may have heard of the first
 			t.Fatal(err)
@@ -377,4 +361,14 @@ func TestNewestGrantsMeetOnConnecting(t *testing.T) {
 	a.meet(t, b)
 	a.awaitFrozen(t, mint.Account())
 	b.awaitFrozen(t, mint.Account())
+}
+
+// await looks until something is so that nothing tells of, such as who is in libp2p's tables.
+func await(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
 }

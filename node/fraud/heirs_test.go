@@ -143,11 +143,7 @@ func TestKeyChangeIsFoundInTheDHT(t *testing.T) {
 	owner := startWith(t, genesis, store, recovery, func(_ *p2p.Config, c *fraud.Config) { c.Routing = dht })
 	owner.meet(t, between)
 	awaitHeir(t, kept, recovery.Account())
-	for end := time.Now().Add(time.Minute); owner.DHT().RoutingTable().Size() == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nobody in the DHT")
-		}
-	}
+	await(t, "somebody in the DHT", func() bool { return owner.DHT().RoutingTable().Size() > 0 })
 	dht.ValueStore = owner.DHT()
 	close(dht.ready)
 	if k := <-dht.put; k != "/p3heir/"+stolen.Account().String() {
@@ -157,11 +153,7 @@ func TestKeyChangeIsFoundInTheDHT(t *testing.T) {
 
 	stranger := start(t, rekeyed(told))
 	stranger.meet(t, between)
-	for end := time.Now().Add(time.Minute); stranger.DHT().RoutingTable().Size() == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nobody in the DHT")
-		}
-	}
+	await(t, "somebody in the DHT", func() bool { return stranger.DHT().RoutingTable().Size() > 0 })
 	if h := stranger.book.Heir(stolen.Account()); h != stolen.Account() {
 		t.Errorf("who never dealt with it keeps %s", h)
 	}
@@ -209,11 +201,7 @@ func TestForgedKeyChangeStopsAtOnce(t *testing.T) {
 	a.meet(t, c)
 	a.meet(t, evil)
 	topic := ok(evil.PubSub().Join(p2p.Prefix(b.Network()) + "/heirs"))(t)
-	for end := time.Now().Add(time.Minute); len(topic.ListPeers()) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("no neighbours in the gossip")
-		}
-	}
+	await(t, "neighbours in the gossip", func() bool { return len(topic.ListPeers()) > 0 })
 	events, stop := evil.Subscribe()
 	defer stop()
 	if err := topic.Publish(t.Context(), forged); err != nil {

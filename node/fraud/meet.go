@@ -136,29 +136,7 @@ func (s *Spreader) Held(ctx context.Context, p peer.ID, epoch uint32, seq uint64
 
 // say asks one question.
 func (s *Spreader) say(ctx context.Context, p peer.ID, q question) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, meetTimeout)
-	defer cancel()
-	st, err := s.cfg.Net.Open(ctx, p, Protocol, maxFrame)
-	if err != nil {
-		return a, err
-	}
-	defer st.Reset()
-	b, err := canon.Marshal(q)
-	if err == nil {
-		err = st.WriteFrame(b)
-	}
-	if err != nil {
-		return a, err
-	}
-	st.SetIdle(meetTimeout)
-	if b, err = st.ReadFrame(); err != nil {
-		return a, err
-	}
-	if err := canon.Unmarshal(b, &a); err != nil {
-		return a, err
-	}
-	st.Close() // the other side may have closed all of it
-	return a, nil
+	return job.Ask[answer](ctx, s.cfg.Net, p, Protocol, maxFrame, meetTimeout, q)
 }
 
 // sayAgain is say to a peer that may still be at our last question: it answers one of ours at a time, and resets others.

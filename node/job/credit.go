@@ -305,28 +305,10 @@ func (s *Settler) deliver(ctx context.Context, p peer.ID, row ledger.Message) er
 	if err != nil {
 		return err
 	}
-	st, err := s.env.Net.Open(ctx, p, CreditProtocol, creditFrameMax)
-	if err != nil {
-		return err
-	}
-	defer st.Reset()
-	b, err := canon.Marshal(req)
-	if err == nil {
-		err = st.WriteFrame(b)
-	}
-	if err != nil {
-		return err
-	}
-	st.SetIdle(openTimeout)
-	if b, err = st.ReadFrame(); err != nil {
-		return err
-	}
-	var reply creditFrame
-	if err := canon.Unmarshal(b, &reply); err != nil {
-		return err
-	}
-	st.Close()
+	reply, err := Ask[creditFrame](ctx, s.env.Net, p, CreditProtocol, creditFrameMax, openTimeout, req)
 	switch {
+	case err != nil:
+		return err
 	case reply.Refuse != nil:
 		return &Refusal{Code: reply.Refuse.Code, Text: clip(reply.Refuse.Text)}
 	case row.Type == ledger.TypeLock:

@@ -211,7 +211,7 @@ func (g *Granter) deliver(ctx context.Context, p peer.ID, list []ledger.Delivery
 		if err := turn.Err(); err != nil {
 			return err
 		}
-		reply, err := g.ask(ctx, p, grantFrame{Grant: d.Raw})
+		reply, err := Ask[grantFrame](ctx, g.env.Net, p, GrantProtocol, grantFrameMax, openTimeout, grantFrame{Grant: d.Raw})
 		switch {
 		case err != nil:
 			return err
@@ -227,32 +227,6 @@ func (g *Granter) deliver(ctx context.Context, p peer.ID, list []ledger.Delivery
 		}
 	}
 	return nil
-}
-
-func (g *Granter) ask(ctx context.Context, p peer.ID, q grantFrame) (reply grantFrame, err error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	st, err := g.env.Net.Open(ctx, p, GrantProtocol, grantFrameMax)
-	if err != nil {
-		return reply, err
-	}
-	defer st.Reset()
-	b, err := canon.Marshal(q)
-	if err == nil {
-		err = st.WriteFrame(b)
-	}
-	if err != nil {
-		return reply, err
-	}
-	st.SetIdle(openTimeout)
-	if b, err = st.ReadFrame(); err != nil {
-		return reply, err
-	}
-	if err := canon.Unmarshal(b, &reply); err != nil {
-		return reply, err
-	}
-	st.Close()
-	return reply, nil
 }
 
 // serve takes up one grant. Everything a stranger can send here is checked by the book.

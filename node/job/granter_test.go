@@ -91,7 +91,7 @@ func TestGrantReachesItsMember(t *testing.T) {
 			t.Fatalf("the mint's node knows %d grants, %v", len(raws), err)
 		}
 		for range 20 {
-			reply, err := r.granter.ask(t.Context(), r.member.self, grantFrame{Grant: raws[0]})
+			reply, err := Ask[grantFrame](t.Context(), r.granter.env.Net, r.member.self, GrantProtocol, grantFrameMax, openTimeout, grantFrame{Grant: raws[0]})
 			if err != nil || reply.Refuse != nil || len(reply.Entry) == 0 {
 				t.Fatalf("%+v, %v", reply, err)
 			}

@@ -225,30 +225,11 @@ func (t *Till) hand(ctx context.Context, p peer.ID, id ledger.Digest, r ledger.R
 }
 
 func (t *Till) ask(ctx context.Context, p peer.ID, receipt []byte, job exec.JobID) (earn []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
-	st, err := t.env.Net.Open(ctx, p, TillProtocol, tillFrameMax)
-	if err != nil {
-		return nil, err
-	}
-	defer st.Reset()
 	shown, _ := t.env.Book.Till()
-	b, err := canon.Marshal(tillFrame{Receipt: receipt, Binding: shown, Job: job})
-	if err == nil {
-		err = st.WriteFrame(b)
-	}
+	reply, err := Ask[tillFrame](ctx, t.env.Net, p, TillProtocol, tillFrameMax, openTimeout, tillFrame{Receipt: receipt, Binding: shown, Job: job})
 	if err != nil {
 		return nil, err
 	}
-	st.SetIdle(openTimeout)
-	if b, err = st.ReadFrame(); err != nil {
-		return nil, err
-	}
-	var reply tillFrame
-	if err := canon.Unmarshal(b, &reply); err != nil {
-		return nil, err
-	}
-	st.Close()
 	if reply.Refuse != nil {
 		return nil, &Refusal{Code: reply.Refuse.Code, Text: clip(reply.Refuse.Text)}
 	}

@@ -23,9 +23,6 @@ const (
 	windowBytes   = 64 << 20 // of their inputs, which are kept in case the node has to be sent them again
 )
 
-// patience is how long a node may be gone before its farm gives up; a job goes on when its node does.
-const patience = 2 * time.Minute
-
 // Options of a Farm. The zero value will do.
 type Options struct {
 	Window int               // most units out; 0 = DefaultWindow
@@ -370,30 +367,7 @@ func (f *Farm) receive(ctx context.Context) error {
 
 // again retries op across a restart of the node.
 func (f *Farm) again(ctx context.Context, op func() error) error {
-	var gone time.Time
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		begun := time.Now()
-		err := op()
-		if time.Since(begun) > time.Minute { // it was back in between
-			gone, wait = time.Time{}, 100*time.Millisecond
-		}
-		var p *node.Problem
-		if !errors.As(err, &p) || p.Code != node.CodeNoNode {
-			return err
-		}
-		switch {
-		case gone.IsZero():
-			gone = time.Now()
-			f.notice("the node is gone; waiting for it to come back (the job goes on then)")
-		case time.Since(gone) > patience:
-			return &node.Problem{Code: node.CodeNoNode, Message: p.Message, Hint: "start it with `p3 up`; then `p3 job watch " + f.job.ID.Short() + "` shows the rest"}
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return node.Outlast(ctx, f.job.ID.Short(), func(text string) { f.notice("%s", text) }, op)
 }
 
 func (f *Farm) notice(format string, args ...any) {
