@@ -116,13 +116,27 @@ func expandFiles(patterns []string) ([]string, error) {
 // a node that is restarted can be sent the rest again.
 type replay struct {
 	next source
+	most int // bytes remembered, beyond which it waits for release; 0 = any
 
 	reading sync.Mutex // held by whoever calls next
 
 	mu   sync.Mutex // guards what follows
 	base uint64     // unit of kept[0]
 	kept []exec.Input
+	size int // of kept, in bytes
 	end  error
+	room chan struct{} // closed by the next release; nil = nobody waits
+}
+
+// replayBytes is the most that a replay remembers where somebody fetches results: more than as many short inputs as the
+// node takes ahead.
+const replayBytes = 16 << 20
+
+func inputSize(in exec.Input) (n int) {
+	for _, a := range in.Args {
+		n += len(a)
+	}
+	return n + len(in.Stdin) + len(in.Text)
 }
 
 // from returns a source that starts at unit at, which must not have been released. A source
@@ -133,6 +147,7 @@ func (r *replay) from(at uint64) source {
 		in, ok, err := r.have(unit)
 		if !ok && err == nil {
 			r.reading.Lock()
+			r.await()
 			if in, ok, err = r.have(unit); !ok && err == nil {
 				in, err = r.next()
 				r.keep(in, err)
@@ -159,6 +174,23 @@ func (r *replay) have(unit uint64) (in exec.Input, ok bool, err error) {
 	return in, false, r.end
 }
 
+// await waits until there is room for one more.
+func (r *replay) await() {
+	for {
+		r.mu.Lock()
+		if r.most == 0 || r.size < r.most {
+			r.mu.Unlock()
+			return
+		}
+		if r.room == nil {
+			r.room = make(chan struct{})
+		}
+		room := r.room
+		r.mu.Unlock()
+		<-room
+	}
+}
+
 func (r *replay) keep(in exec.Input, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,6 +199,7 @@ func (r *replay) keep(in exec.Input, err error) {
 		return
 	}
 	r.kept = append(r.kept, in)
+	r.size += inputSize(in)
 }
 
 // release forgets the units before n: the node has them.
@@ -175,7 +208,15 @@ func (r *replay) release(n uint64) {
 	defer r.mu.Unlock()
 	if n > r.base {
 		k := min(n-r.base, uint64(len(r.kept)))
-		r.kept = append(r.kept[:0:0], r.kept[k:]...)
+		for i, in := range r.kept[:k] {
+			r.size -= inputSize(in)
+			r.kept[i] = exec.Input{} // its bytes go now, its place when kept grows into another array
+		}
+		if r.room != nil {
+			close(r.room)
+			r.room = nil
+		}
+		r.kept = r.kept[k:]
 		r.base += k
 	}
 }

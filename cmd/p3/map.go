@@ -163,6 +163,9 @@ func (a *app) mapJob(c *cobra.Command, o *mapOptions, args []string) error {
 		a.say("%s  %s  at most %s", j.ID.Short(), j.Name, j.Budget)
 	}
 	f.cl, f.id, f.short, f.src = cl, j.ID.String(), j.ID.Short(), &replay{next: f.sieve.on(src)}
+	if !o.detach { // else nobody says what the node has kept
+		f.src.most = replayBytes
+	}
 	if o.detach {
 		if err := f.send(ctx); err != nil && !f.ended(ctx) {
 			return err
@@ -388,8 +391,9 @@ func (f *feed) receive(ctx context.Context) error {
 			if err := f.print(ctx, u); err != nil {
 				return err
 			}
-			if f.printed.add(u.Unit); f.printed.len()%releaseEvery == 0 {
-				f.src.release(f.printed.below)
+			f.printed.add(u.Unit)
+			f.src.release(f.printed.below) // at once: it may wait for room
+			if f.printed.len()%releaseEvery == 0 {
 				f.sieve.release(f.printed.below)
 			}
 			return nil

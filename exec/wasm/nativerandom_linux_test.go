@@ -22,7 +22,7 @@ func TestNativeRandomProgramsAgree(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	t.Logf("again with -native.seed %d", seed)
-	const functions = 40
+	const functions = 24
 	s := specOf(t, write(t, "random.wasm", string(randomModule(rand.New(rand.NewPCG(seed, 0)), functions))))
 	s.Limits.Memory, s.Limits.Fuel = 3*pageSize, 2_000_000
 	ends := map[exec.Status]int{}
